@@ -1,0 +1,277 @@
+"""The schema of every configuration: frozen dataclasses, composed by Hydra, checked by OmegaConf.
+
+`conf/pivotrl.yaml` documents each key. A key that this schema does not have is an error that names the key and the
+nearest one that exists; nothing accepts arbitrary keys.
+"""
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
+
+from pivot.errors import UserError
+
+CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
+
+
+@dataclass(frozen=True, slots=True)
+class RunSection:
+    name: str = "pivotrl"
+    dir: str = "runs/pivotrl"
+    seed: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSection:
+    path: str = "pivot/world/tiny-moe"
+    dtype: str = "float32"
+    freeze_router: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class ParallelSection:
+    ranks: int = 2
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+    expert_tensor: int = 1
+    sequence: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DataSection:
+    candidates: str = "data/candidates.jsonl"
+    pivots: str = "data/pivots.jsonl"
+    validation: str | None = None
+    limit: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RolloutSection:
+    max_model_len: int = 1024
+    max_num_seqs: int = 64
+    kv_cache_mb: int = 128
+    temperature: float = 1.0
+    top_p: float = 1.0
+    max_tokens: int = 96
+
+
+@dataclass(frozen=True, slots=True)
+class VerifySection:
+    name: str = "functional"
+
+
+@dataclass(frozen=True, slots=True)
+class MineSection:
+    store: str = "data/mine"
+    group_size: int = 8
+    wave: int = 32
+    require_variance: bool = True
+    max_mean: float = 1.0
+    fresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class GrpoSection:
+    advantage: str = "group"
+    clip_low: float = 0.2
+    clip_high: float = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSection:
+    lr: float = 1e-6
+    warmup_steps: int = 0
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_grad: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class TrainSection:
+    steps: int = 30
+    prompts_per_step: int = 8
+    group_size: int = 8
+    micro_batch_tokens: int = 8192
+    validate_every: int = 10
+    validation_pivots: int = 32
+    validation_samples: int = 4
+    checkpoint_every: int = 10
+    keep_checkpoints: int = 2
+    kl_every: int = 5
+    probe_every: int = 1
+    probe_sequences: int = 4
+    probe_limit: float = 1e-3
+
+
+@dataclass(frozen=True, slots=True)
+class SupervisedSection:
+    data: str = "corpus"
+    steps: int = 2000
+    tokens_per_step: int = 4096
+    min_lr_ratio: float = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluateSection:
+    models: dict[str, str] = field(default_factory=dict)
+    out: str = "runs/pivotrl/evaluation.json"
+    tasks: int = 100
+    questions: int = 200
+    seeds: list[int] = field(default_factory=lambda: [0, 1, 2])
+    max_turns: int = 10
+
+
+@dataclass(frozen=True, slots=True)
+class ExportSection:
+    checkpoint: str | None = None
+    out: str = "runs/pivotrl/hf"
+
+
+@dataclass(frozen=True, slots=True)
+class Config:
+    """Everything a recipe reads. One section a room; a room is given its values, never this object."""
+
+    run: RunSection = field(default_factory=RunSection)
+    model: ModelSection = field(default_factory=ModelSection)
+    parallel: ParallelSection = field(default_factory=ParallelSection)
+    data: DataSection = field(default_factory=DataSection)
+    rollout: RolloutSection = field(default_factory=RolloutSection)
+    verify: VerifySection = field(default_factory=VerifySection)
+    mine: MineSection = field(default_factory=MineSection)
+    grpo: GrpoSection = field(default_factory=GrpoSection)
+    optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    train: TrainSection = field(default_factory=TrainSection)
+    supervised: SupervisedSection = field(default_factory=SupervisedSection)
+    evaluate: EvaluateSection = field(default_factory=EvaluateSection)
+    export: ExportSection = field(default_factory=ExportSection)
+
+
+def all_keys(node: Any = None, prefix: str = "") -> list[str]:
+    """Every dotted key of the schema, for documentation, tests and the nearest-key hint."""
+    keys = []
+    for item in dataclasses.fields(Config if node is None else node):
+        name = f"{prefix}{item.name}"
+        if dataclasses.is_dataclass(item.type):
+            keys += all_keys(item.type, f"{name}.")
+        else:
+            keys.append(name)
+    return keys
+
+
+def unknown_key(key: str) -> UserError:
+    """The error for a key that the schema lacks, with the nearest one that exists."""
+    near = difflib.get_close_matches(key, all_keys(), n=1, cutoff=0.4)
+    hint = f"; did you mean {near[0]}?" if near else ""
+    return UserError(f"unknown configuration key '{key}'{hint} (conf/pivotrl.yaml documents every key)")
+
+
+def schema() -> DictConfig:
+    """The dataclasses as an OmegaConf schema. OmegaConf makes frozen ones read-only; merging has to write."""
+    structured = OmegaConf.structured(Config)
+    OmegaConf.set_readonly(structured, None)
+    for section in structured:
+        OmegaConf.set_readonly(structured[section], None)
+    return structured
+
+
+def from_dictconfig(raw: DictConfig) -> Config:
+    """Check a composed configuration against the schema.
+
+    Raises:
+        UserError: an unknown key, a missing value or a value of the wrong type, named.
+    """
+    try:
+        merged = OmegaConf.merge(schema(), raw)
+        config = OmegaConf.to_object(merged)
+    except ConfigKeyError as error:
+        raise unknown_key(str(error.full_key)) from None
+    except OmegaConfBaseException as error:
+        raise UserError(f"configuration key '{error.full_key}': {str(error.msg).splitlines()[0]}") from None
+    assert isinstance(config, Config)
+    check(config)
+    return config
+
+
+def check(config: Config) -> None:
+    """Refuse values that no room could use, before anything heavy is imported."""
+    rules: list[tuple[str, Any, bool, str]] = [
+        ("model.dtype", config.model.dtype, config.model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
+        ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
+        ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
+        ("mine.wave", config.mine.wave, config.mine.wave >= 1, "at least 1"),
+        ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
+        ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
+        ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
+        ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
+         "1.0 (a truncated distribution has no exact logprob in training)"),
+        ("grpo.advantage", config.grpo.advantage, config.grpo.advantage in ("group", "leave_one_out"),
+         "group or leave_one_out"),
+        ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
+         "corpus or candidates"),
+    ]  # fmt: skip
+    for key, value, ok, wanted in rules:
+        if not ok:
+            raise UserError(f"configuration key '{key}' is {value!r}: it must be {wanted}")
+
+
+def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
+    """Compose `conf/pivotrl.yaml`, a recipe file on top of it, and `key=value` overrides, with Hydra.
+
+    Args:
+        recipe: a file name under `conf/recipes` without suffix, a path to a YAML file, or None for the base alone.
+        overrides: Hydra overrides such as `train.steps=20`.
+
+    Raises:
+        UserError: no such recipe, or an override of a key that does not exist.
+    """
+    from hydra import compose as hydra_compose
+    from hydra import initialize_config_dir
+    from hydra.errors import ConfigCompositionException, HydraException
+
+    directory, name = CONF_DIR, "pivotrl"
+    extra: list[str] = []
+    if recipe and (path := Path(recipe)).suffix in (".yaml", ".yml"):
+        if not path.is_file():
+            raise UserError(f"{path}: no such configuration file (give a file, or one of {', '.join(recipes())})")
+        directory, name = path.resolve().parent, path.stem
+        extra = [f"hydra.searchpath=[file://{CONF_DIR}]"]
+    elif recipe:
+        if recipe not in recipes():
+            raise UserError(f"no recipe '{recipe}' in conf/recipes: there are {', '.join(recipes())}")
+        name = f"recipes/{recipe}"
+    written = []
+    for override in overrides:
+        key = override.split("=", 1)[0].lstrip("+~")
+        if "=" not in override:
+            raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
+        free = key.startswith("evaluate.models.")  # the only mapping whose keys are the user's own
+        if key not in all_keys() and not free:
+            raise unknown_key(key)
+        written.append(f"++{override.lstrip('+')}" if free else override)
+    try:
+        with initialize_config_dir(str(directory), version_base="1.3"):
+            return hydra_compose(name, overrides=written + extra)
+    except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
+        raise UserError(f"cannot compose {recipe or 'conf/pivotrl.yaml'}: {str(error).splitlines()[0]}") from None
+
+
+def recipes() -> list[str]:
+    """Names of the recipe files that ship with the project."""
+    return sorted(path.stem for path in (CONF_DIR / "recipes").glob("*.yaml"))
+
+
+def load(recipe: str | None, overrides: list[str]) -> Config:
+    """`compose`, then check against the schema."""
+    return from_dictconfig(compose(recipe, overrides))
+
+
+def save(config: Config, path: Path) -> None:
+    """Write the resolved configuration, so that a run directory says what made it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(OmegaConf.to_yaml(OmegaConf.structured(config)))

@@ -1,0 +1,104 @@
+"""Progress of mining over all ranks, and its closing table."""
+
+import time
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.table import Table
+
+from pivot.mine.select import ALL0, ALL1, MIXED, Profile
+from pivot.mine.store import decode_line
+
+KINDS = {ALL0: "all-0", MIXED: "mixed", ALL1: "all-1"}
+
+
+def split_text(counts: Counter[str]) -> str:
+    """`all-0 31% mixed 45% all-1 24%` of the classes counted so far."""
+    total = max(1, sum(counts.values()))
+    return "  ".join(f"{name} {counts[kind] / total:.0%}" for kind, name in KINDS.items())
+
+
+class Follow:
+    """Counts the classes of the profiles in a store as every rank appends them: reads each shard on from last time."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._read: dict[Path, int] = {}
+        self.counts: Counter[str] = Counter()
+
+    def poll(self) -> Counter[str]:
+        """Classes of all whole records so far."""
+        for path in sorted(self._store.glob("shard-*.jsonl")):
+            with path.open("rb") as file:
+                file.seek(self._read.get(path, 0))
+                for line in file:
+                    stored = decode_line(line)
+                    if stored is None:  # a write in flight: read it next time
+                        break
+                    self.counts[stored.profile().kind] += 1
+                    self._read[path] = self._read.get(path, 0) + len(line)
+        return self.counts
+
+
+class MiningProgress:
+    """A bar with candidates/s and the running split over all ranks; without a terminal, a line every tenth."""
+
+    def __init__(self, total: int, store: Path, console: Console) -> None:
+        self._console = console
+        self._follow = Follow(store)
+        self._begun_with = self._printed = self._follow.poll().total()
+        self._start = time.perf_counter()
+        self._total = total
+        self._bar = Progress(
+            TextColumn("mining"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[said]}"),
+            TimeElapsedColumn(), TimeRemainingColumn(),
+            console=console, disable=console.quiet or not console.is_terminal,
+        )  # fmt: skip
+        self._task = self._bar.add_task("", total=total, completed=self._begun_with, said="")
+
+    def __enter__(self) -> "MiningProgress":
+        self._bar.start()
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self._bar.stop()
+
+    def update(self) -> None:
+        """Show what is on disk now."""
+        counts = self._follow.poll()
+        done = counts.total()
+        rate = (done - self._begun_with) / (time.perf_counter() - self._start)
+        said = f"{rate:.1f}/s  {split_text(counts)}"
+        self._bar.update(self._task, completed=done, said=said)
+        if not self._console.is_terminal and (done - self._printed >= self._total / 10 or done >= self._total):
+            self._printed = done
+            self._console.print(f"mining {done}/{self._total}  {said}")
+
+
+def closing_table(
+    profiles: Sequence[Profile], kept: Sequence[Profile], cut: Counter[str], skipped: Counter[str], out: Path
+) -> Table:
+    """What was profiled, kept and cut, and why samples lost their reward."""
+    table = Table(title="Mining", show_header=False)
+    counts = Counter(profile.kind for profile in profiles)
+    total = max(1, len(profiles))
+    table.add_row("candidates profiled", str(len(profiles)))
+    for kind, name in KINDS.items():
+        table.add_row(f"  {name}", f"{counts[kind]} ({counts[kind] / total:.0%})")
+    for reason, count in sorted(skipped.items()):
+        table.add_row(f"skipped: {reason}", str(count))
+    table.add_row("mean reward", f"{sum(profile.mean for profile in profiles) / total:.3f}")
+    table.add_row("pivots kept", f"{len(kept)} ({len(kept) / total:.0%})")
+    for reason, count in sorted(cut.items()):
+        table.add_row(f"  cut: {reason}", str(count))
+    reasons = Counter[str]()
+    for profile in profiles:
+        reasons.update({reason.split(":")[0]: count for reason, count in profile.reasons.items()})
+    samples = max(1, sum(reasons.values()))
+    for reason, count in reasons.most_common(6):
+        table.add_row(f"verdict {reason}", f"{count} ({count / samples:.0%})")
+    table.add_row("written to", str(out))
+    return table

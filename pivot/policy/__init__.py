@@ -1,0 +1,34 @@
+"""The trained policy: a Megatron-core model, its weights in and out, its losses, optimizer and checkpoints.
+
+Importing this package makes Megatron run on CPU where there is no CUDA device (see ``cpu.py``), which must
+happen before any other import of Megatron.
+"""
+
+from pivot.policy import cpu
+
+cpu.install()
+
+from pivot.policy.checkpoint import CheckpointError, verify  # noqa: E402
+from pivot.policy.optimizer import OptimizerSettings  # noqa: E402
+from pivot.policy.policy import LossFn, PackedSample, Policy  # noqa: E402
+from pivot.policy.topology import (  # noqa: E402
+    Layout,
+    data_parallel_rank,
+    data_parallel_size,
+    initialize,
+    is_last_stage,
+)
+
+__all__ = [
+    "CheckpointError",
+    "Layout",
+    "LossFn",
+    "OptimizerSettings",
+    "PackedSample",
+    "Policy",
+    "data_parallel_rank",
+    "data_parallel_size",
+    "initialize",
+    "is_last_stage",
+    "verify",
+]

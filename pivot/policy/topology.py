@@ -1,0 +1,146 @@
+"""Which rank does what: the parallel layout, the process group and Megatron's groups."""
+
+from __future__ import annotations
+
+import logging
+import os
+from dataclasses import dataclass
+
+import torch
+import torch.distributed as dist
+from megatron.core import parallel_state, tensor_parallel
+
+from pivot.errors import UserError
+
+
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """Sizes of the model-parallel dimensions; what is left of the world is data parallel.
+
+    Attributes:
+        tensor: ranks that share one layer.
+        pipeline: stages.
+        expert: ranks over which the experts are spread (inside tensor x data).
+        expert_tensor: ranks that share one expert.
+        virtual_pipeline: model chunks a stage, or None for one (needs ``pipeline`` > 1).
+        sequence: sequence parallelism; None: on for an MoE with ``tensor`` > 1, where Megatron needs it.
+    """
+
+    tensor: int = 1
+    pipeline: int = 1
+    expert: int = 1
+    expert_tensor: int = 1
+    virtual_pipeline: int | None = None
+    sequence: bool | None = None
+
+    def check(self, world: int) -> None:
+        """Raises UserError with the arithmetic when the layout does not fit ``world`` ranks."""
+        for name in ("tensor", "pipeline", "expert", "expert_tensor"):
+            if getattr(self, name) < 1:
+                raise UserError(f"parallel.{name} is {getattr(self, name)}: it must be at least 1")
+        if self.virtual_pipeline is not None and (self.virtual_pipeline < 2 or self.pipeline < 2):
+            raise UserError(
+                f"parallel.virtual_pipeline is {self.virtual_pipeline} with pipeline {self.pipeline}: "
+                "interleaving needs at least 2 chunks and 2 stages; leave it empty"
+            )
+        dense = self.tensor * self.pipeline
+        if world % dense:
+            raise UserError(
+                f"{world} ranks do not divide by tensor {self.tensor} x pipeline {self.pipeline} = {dense}: "
+                f"start a multiple of {dense} ranks or change parallel.tensor, parallel.pipeline"
+            )
+        expert = self.expert_tensor * self.expert * self.pipeline
+        if world % expert:
+            raise UserError(
+                f"{world} ranks do not divide by expert_tensor {self.expert_tensor} x expert {self.expert} x "
+                f"pipeline {self.pipeline} = {expert}: start a multiple of {expert} ranks or change "
+                "parallel.expert_tensor, parallel.expert"
+            )
+
+    def sequence_parallel(self, moe: bool) -> bool:
+        """Whether sequence parallelism is on for this layout.
+
+        Raises:
+            UserError: it was switched off for an MoE under tensor parallelism, or on without the latter.
+        """
+        if self.sequence is None:
+            return self.tensor > 1 and moe
+        if self.sequence and self.tensor == 1:
+            raise UserError("parallel.sequence is true with tensor 1: sequence parallelism needs tensor > 1")
+        if not self.sequence and self.tensor > 1 and moe:
+            raise UserError(
+                f"parallel.sequence is false with tensor {self.tensor}: an MoE under tensor parallelism needs it"
+            )
+        return self.sequence
+
+
+def device() -> torch.device:
+    """The device of this rank."""
+    if torch.cuda.is_available():
+        return torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")) % torch.cuda.device_count())
+    return torch.device("cpu")
+
+
+def initialize(layout: Layout, seed: int) -> None:
+    """Creates the process group (when there is none), Megatron's groups and the seeds of this rank.
+
+    The process group is made from the environment of torchrun or srun (RANK, WORLD_SIZE, MASTER_ADDR,
+    MASTER_PORT), or is a world of one. Call it before an inference engine is made in the same process: the
+    engine then reuses the group. Calling it again re-cuts the same world, for which every rank has to call
+    it.
+
+    Args:
+        layout: the sizes; see ``Layout.check``.
+        seed: Megatron derives one seed for each tensor, pipeline and expert rank.
+
+    Raises:
+        UserError: the layout does not fit the number of ranks.
+    """
+    world = dist.get_world_size() if dist.is_initialized() else int(os.environ.get("WORLD_SIZE", "1"))
+    layout.check(world)
+    where = device()
+    if where.type == "cuda":
+        torch.cuda.set_device(where)
+    if not dist.is_initialized():
+        backend = "nccl" if where.type == "cuda" else "gloo"
+        if "RANK" in os.environ:
+            dist.init_process_group(backend)
+        else:
+            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+    if parallel_state.model_parallel_is_initialized():
+        parallel_state.destroy_model_parallel()
+    parallel_state.initialize_model_parallel(
+        tensor_model_parallel_size=layout.tensor,
+        pipeline_model_parallel_size=layout.pipeline,
+        virtual_pipeline_model_parallel_size=layout.virtual_pipeline,
+        expert_model_parallel_size=layout.expert,
+        expert_tensor_parallel_size=layout.expert_tensor,
+    )
+    # Megatron warns on every rank about CUDA_DEVICE_MAX_CONNECTIONS and the like, which say nothing on CPU
+    logging.getLogger("megatron.core").setLevel(logging.ERROR)
+    tensor_parallel.model_parallel_cuda_manual_seed(seed)
+
+
+def data_parallel_rank() -> int:
+    """Which share of the batch this rank trains on."""
+    return parallel_state.get_data_parallel_rank()
+
+
+def data_parallel_size() -> int:
+    """Into how many shares a batch is cut."""
+    return parallel_state.get_data_parallel_world_size()
+
+
+def is_last_stage() -> bool:
+    """Whether this rank holds the output layer, and so computes logprobs and losses."""
+    return parallel_state.is_pipeline_last_stage(ignore_virtual=True)
+
+
+def from_last_stage(value: object) -> object:
+    """The last stage's ``value`` on every stage of this pipeline (any picklable value, on CPU)."""
+    group = parallel_state.get_pipeline_model_parallel_group()
+    if group.size() == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=parallel_state.get_pipeline_model_parallel_last_rank(), group=group)
+    return box[0]

@@ -1,0 +1,46 @@
+"""What can be checked before ranks start: missing files and directories, by the key that names them."""
+
+from pathlib import Path
+
+from pivot.config import Config
+from pivot.errors import UserError
+
+DATA_KEYS = {"mine": ("data.candidates",), "train": ("data.pivots",)}
+
+
+def check(recipe: str, config: Config) -> None:
+    """Refuse a run whose inputs are not there.
+
+    Raises:
+        UserError: naming the key, the path and the fix.
+    """
+    if recipe == "evaluate":
+        for name, path in config.evaluate.models.items():
+            checkpoint(f"evaluate.models.{name}", path)
+    else:
+        checkpoint("model.path", config.model.path)
+    wanted = dict.fromkeys(DATA_KEYS.get(recipe, ()))
+    if recipe == "sft" and config.supervised.data == "candidates":
+        wanted["data.candidates"] = None
+    if recipe == "train" and config.data.validation:
+        wanted["data.validation"] = None
+    values = {
+        "data.candidates": config.data.candidates,
+        "data.pivots": config.data.pivots,
+        "data.validation": config.data.validation,
+    }
+    for key in wanted:
+        if not Path(str(values[key])).is_file():
+            maker = "`pivot mine`" if key == "data.pivots" else "`pivot convert`"
+            raise UserError(f"{key}={values[key]}: no such file; make it with {maker}, or set {key}")
+
+
+def checkpoint(key: str, path: str) -> None:
+    """A Hugging Face checkpoint directory: configuration, weights, tokenizer."""
+    directory = Path(path)
+    if not directory.is_dir():
+        raise UserError(f"{key}={path}: no such directory; set {key} to a Hugging Face checkpoint")
+    if not (directory / "config.json").is_file():
+        raise UserError(f"{key}={path}: config.json is missing; set {key} to a Hugging Face checkpoint")
+    if not any(directory.glob("*.safetensors")):
+        raise UserError(f"{key}={path}: no *.safetensors here; only safetensors weights are read (no pickles)")

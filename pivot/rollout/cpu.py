@@ -1,0 +1,85 @@
+"""Work-arounds for vLLM's CPU backend, each with the file it concerns and the reason. Not used on CUDA."""
+
+from functools import wraps
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+VERIFIED = "0.32.0"
+"""The vLLM release on which tests/parity/test_swap_engine.py proved the work-arounds."""
+
+
+def on_cpu() -> bool:
+    """Whether vLLM's platform is the CPU."""
+    from vllm.platforms import current_platform
+
+    return bool(current_platform.is_cpu())
+
+
+def check_version(found: str) -> None:
+    """Refuses a vLLM release on which the work-arounds have not been proven.
+
+    Raises:
+        RuntimeError: `found` is another release than `VERIFIED`.
+    """
+    if found.split("+")[0] != VERIFIED:
+        raise RuntimeError(
+            f"the CPU work-arounds of pivot/rollout/cpu.py were proven on vLLM {VERIFIED}, this is {found}: "
+            f"install that release, or run tests/parity/test_swap_engine.py on {found} and move cpu.VERIFIED"
+        )
+
+
+def apply_fixes() -> None:
+    """Patches vLLM once for this process. Call before the engine is built."""
+    import vllm
+
+    check_version(vllm.__version__)
+    _repack_experts_on_reload()
+
+
+def engine_arguments(max_model_len: int) -> dict[str, Any]:
+    """Engine arguments that the CPU backend needs, for a context of `max_model_len` tokens.
+
+    `v1/worker/gpu_model_runner.py` (`_bookkeeping_sync`) rewinds a seeded request's generator after a partial
+    prefill with `Generator.set_offset`, which CPU generators do not have. So every prompt is prefilled whole.
+    """
+    return {"enable_chunked_prefill": False, "max_num_batched_tokens": max(2048, max_model_len)}
+
+
+def repack_tied_head(model: "torch.nn.Module") -> None:
+    """Packs embeddings and heads for the CPU kernel after every reload. Call when a reload has ended.
+
+    `model_executor/layers/vocab_parallel_embedding.py`: a head that is tied to the embedding shares its weight but
+    has a packed copy of its own, made by `process_weights_after_loading`. A reload gives the head no tensor, so the
+    copy keeps the old weights: every logit is wrong, without an error.
+    """
+    from vllm.model_executor.layers.vocab_parallel_embedding import VocabParallelEmbedding
+
+    for module in model.modules():
+        if isinstance(module, VocabParallelEmbedding):  # ParallelLMHead is one
+            module.quant_method.process_weights_after_loading(module)
+
+
+def _repack_experts_on_reload() -> None:
+    """Packs expert weights for the CPU kernel after every reload, not only after the first load.
+
+    `model_executor/layers/fused_moe/unquantized_fused_moe_method.py`: `_setup_kernel` calls
+    `fused_experts.process_weights_after_loading` (which packs, `experts/cpu_moe.py`) only while there is no
+    kernel yet.
+    After a weight update the kernel reads unpacked weights as if they were packed: wrong outputs, no error.
+    """
+    from vllm.model_executor.layers.fused_moe.unquantized_fused_moe_method import UnquantizedFusedMoEMethod
+
+    original = UnquantizedFusedMoEMethod._setup_kernel
+    if hasattr(original, "__wrapped__"):
+        return  # patched by an earlier engine of this process
+
+    @wraps(original)
+    def setup_and_pack(self: Any, layer: Any, w13: Any, w2: Any) -> None:
+        reload = self.moe_kernel is not None
+        original(self, layer, w13, w2)
+        if reload:
+            self.moe_kernel.fused_experts.process_weights_after_loading(layer)
+
+    UnquantizedFusedMoEMethod._setup_kernel = setup_and_pack

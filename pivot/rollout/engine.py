@@ -1,0 +1,317 @@
+"""One vLLM engine inside the trainer's process: sample, score, take new weights.
+
+Placement is one replica a process (tensor parallel size 1): under torchrun every rank owns a whole engine,
+takes its share of the prompts, and no engine step involves another rank.
+"""
+
+import os
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, ClassVar, Self
+
+import torch
+import torch.distributed as dist
+
+from pivot.errors import UserError
+from pivot.rollout.environment import prepare_environment
+from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
+from pivot.rollout.types import Completion, Sampling
+
+if TYPE_CHECKING:
+    from vllm import LLM, RequestOutput, SamplingParams
+
+Progress = Callable[[int, int], None]
+"""Called with (prompts done, tokens generated so far)."""
+
+_CLOSED = "it is closed"
+
+
+class Engine:
+    """A colocated vLLM engine.
+
+    Attributes:
+        tokenizer: The checkpoint's own tokenizer.
+        max_model_len: Most tokens that a prompt and its completion hold together.
+        weight_version: What `update_weights` was last given; "initial" before, "none" for an engine without
+            weights.
+    """
+
+    _open: ClassVar[int] = 0  # engines of this process: they share vLLM's process groups
+
+    def __init__(
+        self,
+        model_path: Path | str,
+        *,
+        dtype: str = "float32",
+        max_model_len: int,
+        max_num_seqs: int = 64,
+        kv_cache_bytes: int = 64 << 20,
+        load_weights: bool = True,
+    ) -> None:
+        """Starts an engine; collective over the default process group when there is one.
+
+        Args:
+            model_path: Hugging Face checkpoint directory.
+            dtype: Type of weights, activations and KV cache.
+            max_model_len: Context length in tokens.
+            max_num_seqs: Most sequences decoded together.
+            kv_cache_bytes: Size of the KV cache; what does not fit waits.
+            load_weights: False leaves the weights random: the first `update_weights` fills them, and until
+                then `sample` and `score` refuse.
+
+        Raises:
+            UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
+                architecture, context longer than the model's, cache too small for one full context).
+            RuntimeError: under torchrun, without the trainer's process group; or an unproven vLLM release on
+                CPU.
+        """
+        if not (Path(model_path) / "config.json").is_file():
+            raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
+        ranks = int(os.environ.get("WORLD_SIZE", "1"))
+        if ranks > 1 and not dist.is_initialized():
+            raise RuntimeError(f"WORLD_SIZE is {ranks}: create the trainer's process group before the engine")
+        prepare_environment()
+        self._created_group = not dist.is_initialized()
+        self.max_model_len = max_model_len
+        self._max_num_seqs = max_num_seqs
+        asked = f"max_model_len={max_model_len}, dtype={dtype}, kv_cache_bytes={kv_cache_bytes}"
+        with process_kept():
+            try:
+                self._llm = _start(
+                    model_path,
+                    dtype=dtype,
+                    max_model_len=max_model_len,
+                    max_num_seqs=max_num_seqs,
+                    kv_cache_memory_bytes=kv_cache_bytes,
+                    load_format="auto" if load_weights else "dummy",
+                    # external_launcher takes the device of LOCAL_RANK; an engine alone needs no launcher
+                    distributed_executor_backend="external_launcher" if ranks > 1 else "uni",
+                )
+            except ValueError as error:  # how vLLM reports settings that it cannot serve
+                raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
+        self.tokenizer: Any = self._llm.get_tokenizer()
+        self.weight_version = "initial" if load_weights else "none"
+        self._refusal = None if load_weights else "it was started without weights: call update_weights first"
+        self._updatable = True
+        self._llm.llm_engine.set_weight_version(self.weight_version)
+        Engine._open += 1
+
+    def sample(
+        self,
+        prompts: Sequence[list[int]],
+        seeds: Sequence[int],
+        n: int,
+        sampling: Sampling,
+        progress: Progress | None = None,
+    ) -> list[list[Completion]]:
+        """Draws `n` completions of every prompt.
+
+        Completion i of a prompt with seed s is what seed s + i alone draws, whatever else is in the batch
+        (exact in float32). Prompts are started in the order given: neighbours with a common prefix share its
+        KV cache.
+
+        Args:
+            prompts: Token ids, one list a prompt.
+            seeds: One a prompt.
+            n: Completions a prompt.
+            sampling: Temperature, nucleus, length.
+            progress: Called whenever prompts finish.
+
+        Returns:
+            For every prompt, in order, its `n` completions.
+
+        Raises:
+            ValueError: a prompt that leaves no room for a token (its index, length and the limit), an empty
+                one, other counts of prompts and seeds, or n > 1 at temperature 0.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        if len(prompts) != len(seeds):
+            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
+        if sampling.temperature == 0 and n != 1:
+            raise ValueError(f"greedy completions are all the same: n must be 1 at temperature 0, not {n}")
+        self._check_lengths(prompts, "prompt", self.max_model_len - 1)
+        parameters = [
+            SamplingParams(
+                n=n,
+                seed=seed,
+                temperature=sampling.temperature,
+                top_p=sampling.top_p,
+                max_tokens=min(sampling.max_tokens, self.max_model_len - len(prompt)),
+                logprobs=0,
+                flat_logprobs=True,
+                detokenize=False,
+                output_kind=RequestOutputKind.FINAL_ONLY,
+            )
+            for prompt, seed in zip(prompts, seeds, strict=True)
+        ]
+        outputs = self._generate(prompts, parameters, n, progress)
+        return [[self._completion(choice) for choice in output.outputs] for output in outputs]
+
+    def score(self, sequences: Sequence[list[int]], progress: Progress | None = None) -> list[list[float]]:
+        """Logprobs of given tokens under the engine's weights, at temperature 1.
+
+        Args:
+            sequences: Token ids, at least two a sequence.
+            progress: Called whenever sequences finish.
+
+        Returns:
+            For every sequence, in order, the logprob (nats) of each token after the first.
+
+        Raises:
+            ValueError: a sequence longer than the context minus one, or empty.
+        """
+        from vllm import SamplingParams
+        from vllm.sampling_params import RequestOutputKind
+
+        # The engine insists on generating a token, which needs room.
+        self._check_lengths(sequences, "sequence", self.max_model_len - 1)
+        # Prompt logprobs make vLLM compute every position anew (it does not read the prefix cache then).
+        parameters = SamplingParams(
+            max_tokens=1,
+            temperature=0,
+            prompt_logprobs=0,
+            flat_logprobs=True,
+            detokenize=False,
+            output_kind=RequestOutputKind.FINAL_ONLY,
+        )
+        outputs = self._generate(sequences, [parameters] * len(sequences), 1, progress)
+        scores = []
+        for output in outputs:
+            logprobs: Any = output.prompt_logprobs  # a FlatLogprobs, by flat_logprobs=True
+            if len(logprobs.logprobs) != len(output.prompt_token_ids or ()) - 1:
+                raise RuntimeError("vLLM returned logprobs for another number of tokens than the sequence has")
+            scores.append(list(logprobs.logprobs))
+        return scores
+
+    def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
+        """Replaces all weights through vLLM's weight-transfer path and forgets cached prefixes.
+
+        Args:
+            weights: Every tensor of the checkpoint, full, by its Hugging Face name; read once, in order.
+            version: Stamped on every later completion.
+
+        Raises:
+            MissingWeights: parameters that received nothing. After this or any other error, also one raised
+                by `weights`, the engine is half-updated: it refuses further use and must be built anew.
+        """
+        if not self._updatable:
+            raise RuntimeError(f"the engine cannot be used: {self._refusal}")
+        self._updatable, self._refusal = False, f"update {version!r} did not complete: build a new engine"
+        with random_state_kept():
+            self._llm.start_weight_update()
+            self._llm.update_weights({"update_info": {"weights": weights}})
+            self._llm.finish_weight_update(version)
+            # vLLM keeps cached prefixes across an update: they would be the old weights' keys and values.
+            if not self._llm.reset_prefix_cache():
+                raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
+        self.weight_version = version
+        self._updatable, self._refusal = True, None
+
+    def close(self) -> None:
+        """Frees the engine; the trainer's default process group survives. Calling it again does nothing."""
+        if self._refusal == _CLOSED:
+            return
+        self._updatable, self._refusal = False, _CLOSED
+        Engine._open -= 1
+        if self._created_group and not Engine._open:
+            self._llm.llm_engine.engine_core.shutdown()
+        else:
+            with groups_kept(engine_groups=Engine._open > 0):
+                self._llm.llm_engine.engine_core.shutdown()
+        del self._llm
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
+        self.close()
+
+    def _check_lengths(self, sequences: Sequence[list[int]], noun: str, limit: int) -> None:
+        for index, tokens in enumerate(sequences):
+            if not 0 < len(tokens) <= limit:
+                raise ValueError(
+                    f"{noun} {index} has {len(tokens)} tokens; between 1 and {limit} fit "
+                    f"(max_model_len {self.max_model_len})"
+                )
+
+    def _generate(
+        self,
+        prompts: Sequence[list[int]],
+        parameters: Sequence["SamplingParams"],
+        n: int,
+        progress: Progress | None,
+    ) -> list["RequestOutput"]:
+        """Runs requests to the end, feeding the queue as it drains: the batch never runs dry."""
+        if self._refusal is not None:
+            raise RuntimeError(f"the engine cannot be used: {self._refusal}")
+        from vllm.inputs.engine import tokens_input
+
+        engine = self._llm.llm_engine
+        finished: dict[str, RequestOutput] = {}
+        sent = tokens = 0
+        with random_state_kept():
+            try:
+                while len(finished) < len(prompts):
+                    while sent < len(prompts) and (sent - len(finished)) * n < 2 * self._max_num_seqs + n:
+                        engine.add_request(str(sent), tokens_input(prompts[sent]), parameters[sent])
+                        sent += 1
+                    steps: list[Any] = engine.step()  # all RequestOutput: nothing here is pooled
+                    done = [output for output in steps if output.finished]
+                    for output in done:
+                        finished[output.request_id] = output
+                        tokens += sum(len(choice.token_ids) for choice in output.outputs)
+                    if done and progress is not None:
+                        progress(len(finished), tokens)
+            finally:
+                # Interrupted: what still runs must not answer the next call.
+                running = [name for name in map(str, range(sent)) if name not in finished]
+                if running:
+                    engine.abort_request(running)
+        return [finished[str(index)] for index in range(len(prompts))]
+
+    def _completion(self, choice: Any) -> Completion:
+        ids = tuple(choice.token_ids)
+        if len(choice.logprobs.logprobs) != len(ids):
+            raise RuntimeError("vLLM returned another number of logprobs than of tokens")
+        spoken = ids[:-1] if choice.finish_reason == "stop" else ids
+        return Completion(
+            token_ids=ids,
+            logprobs=tuple(choice.logprobs.logprobs),
+            text=self.tokenizer.decode(spoken, skip_special_tokens=False, clean_up_tokenization_spaces=False),
+            finish_reason=choice.finish_reason,
+            weight_version=self.weight_version,
+        )
+
+
+def _start(model_path: Path | str, *, max_model_len: int, **arguments: Any) -> "LLM":
+    """Builds the vLLM object with this project's settings."""
+    from vllm import LLM
+
+    from pivot.rollout import cpu, transport
+
+    transport.register()
+    if cpu.on_cpu():
+        cpu.apply_fixes()
+        arguments |= cpu.engine_arguments(max_model_len)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # of vLLM's use of torch, not of ours
+        llm = LLM(
+            str(model_path),
+            max_model_len=max_model_len,
+            enforce_eager=True,
+            enable_prefix_caching=True,
+            # log-softmax at the sampling temperature: what a trainer's loss is computed on.
+            logprobs_mode="processed_logprobs",
+            weight_transfer_config={"backend": transport.BACKEND},
+            generation_config="vllm",  # the checkpoint's generation_config.json must not change how we sample
+            seed=0,
+            use_tqdm_on_load=False,
+            disable_log_stats=True,
+            **arguments,
+        )
+    llm.init_weight_transfer_engine({"init_info": {}})
+    return llm

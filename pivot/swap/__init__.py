@@ -1,0 +1,8 @@
+"""Weights from the policy to the engine: what must go over, the push, and the proof that it arrived."""
+
+from pivot.swap.errors import SwapError
+from pivot.swap.manifest import Manifest
+from pivot.swap.probe import ProbeResult, probe
+from pivot.swap.push import SwapStats, push
+
+__all__ = ["Manifest", "ProbeResult", "SwapError", "SwapStats", "probe", "push"]

@@ -1,0 +1,124 @@
+"""After a swap the engine and the policy must give the same tokens the same probability. This asks them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+import torch
+from torch import Tensor
+
+from pivot.swap.errors import SwapError
+
+if TYPE_CHECKING:
+    from pivot.policy import PackedSample
+
+
+class Trainer(Protocol):
+    """What a probe needs of a policy."""
+
+    def logprobs(
+        self, micro_batches: list[list["PackedSample"]], *, temperature: float = 1.0
+    ) -> list[tuple[Tensor, Tensor]]:
+        """Logprobs and entropies of the tokens after each sample's prompt; collective."""
+
+
+class Scorer(Protocol):
+    """What a probe needs of an engine."""
+
+    def score(self, sequences: Sequence[list[int]]) -> list[list[float]]:
+        """Logprob of every token after the first."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """How far engine and policy are apart.
+
+    Attributes:
+        max_gap: Largest absolute difference of two logprobs (nats); NaN when either side produced one.
+        mean_gap: Mean absolute difference over all tokens.
+        tokens: Number of tokens compared.
+        sequence: Index of the sequence with the largest gap.
+        position: Position in it (0 is the first token, which is never compared).
+        policy: The policy's logprob there.
+        engine: The engine's logprob there.
+    """
+
+    max_gap: float
+    mean_gap: float
+    tokens: int
+    sequence: int
+    position: int
+    policy: float
+    engine: float
+
+    def check(self, limit: float) -> None:
+        """Stops a run whose engine does not serve the policy's weights.
+
+        Raises:
+            SwapError: `max_gap` is over `limit` or not a number.
+        """
+        if not self.max_gap <= limit:
+            raise SwapError(
+                f"after the swap engine and policy disagree: sequence {self.sequence}, "
+                f"token {self.position}, logprob {self.engine:.6f} in the engine, "
+                f"{self.policy:.6f} in the policy; "
+                f"largest gap {self.max_gap:.3g}, limit {limit:.3g}, "
+                f"mean {self.mean_gap:.3g} over {self.tokens} tokens"
+            )
+
+
+def probe(
+    policy: Trainer, engine: Scorer, sequences: Sequence[Sequence[int]], *, last: int | None = None
+) -> ProbeResult:
+    """Compares the logprobs that both give to the same tokens, at temperature 1.
+
+    Args:
+        policy: Its `logprobs` is collective: every rank probes the same sequences.
+        engine: This rank's engine.
+        sequences: Token ids, two or more a sequence, a few sequences.
+        last: Compare at most so many tokens, the last ones, of each sequence: they depend on every weight too, and
+            the policy needs logits only for them. None compares all but the first.
+
+    Raises:
+        ValueError: nothing to compare.
+    """
+    from pivot.policy import PackedSample  # here, so that manifests and pushes do without Megatron
+
+    if not sequences or min(map(len, sequences)) < 2:
+        raise ValueError("a probe needs sequences of at least two tokens")
+    starts = [max(1, len(sequence) - last) if last else 1 for sequence in sequences]
+    samples = [PackedSample(torch.tensor(tokens), start) for tokens, start in zip(sequences, starts, strict=True)]
+    [(logprobs, _)] = policy.logprobs([samples])
+    ours = logprobs.split([len(tokens) - start for tokens, start in zip(sequences, starts, strict=True)])
+    scores = engine.score([*map(list, sequences)])
+    return compare(ours, [row[start - 1 :] for row, start in zip(scores, starts, strict=True)], starts)
+
+
+def compare(
+    policy: Sequence[Tensor], engine: Sequence[Sequence[float]], starts: Sequence[int] | None = None
+) -> ProbeResult:
+    """The result for two sets of logprobs, one tensor or list a sequence, from position `starts` (default 1) on."""
+    theirs = [torch.tensor(scores, dtype=torch.float64) for scores in engine]
+    ours = [scores.detach().to("cpu", torch.float64) for scores in policy]
+    gaps = [(a - b).abs() for a, b in zip(ours, theirs, strict=True)]
+    flat = torch.cat(gaps)
+    worst = int(flat.argmax())  # the first NaN, when there is one
+    sequence, position = _locate(worst, [len(gap) for gap in gaps])
+    return ProbeResult(
+        max_gap=float(flat.max()),
+        mean_gap=float(flat.mean()),
+        tokens=len(flat),
+        sequence=sequence,
+        position=position + (starts[sequence] if starts else 1),
+        policy=float(ours[sequence][position]),
+        engine=float(theirs[sequence][position]),
+    )
+
+
+def _locate(index: int, lengths: Sequence[int]) -> tuple[int, int]:
+    """(sequence, offset in it) of an index into the sequences laid end to end."""
+    for sequence, length in enumerate(lengths):
+        if index < length:
+            return sequence, index
+        index -= length
+    raise IndexError(index)

@@ -1,0 +1,65 @@
+"""The swap itself: the policy's weights into the engine of this process."""
+
+import time
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Protocol
+
+from torch import Tensor
+
+from pivot.swap.errors import SwapError
+from pivot.swap.manifest import Manifest
+
+
+class WeightSource(Protocol):
+    """What a swap needs of a policy."""
+
+    def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
+        """Full tensors by Hugging Face name, one at a time; collective over the policy's ranks."""
+
+
+class WeightSink(Protocol):
+    """What a swap needs of an engine."""
+
+    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        """Reads all weights, in order, and serves them from then on under `version`."""
+
+
+@dataclass(frozen=True, slots=True)
+class SwapStats:
+    """One swap: wall seconds, bytes and tensors that went over."""
+
+    seconds: float
+    bytes: int
+    tensors: int
+
+
+def push(policy: WeightSource, engine: WeightSink, manifest: Manifest, version: str) -> SwapStats:
+    """Gathers the policy's weights tensor by tensor and loads them into this rank's engine.
+
+    Collective: every rank calls it, since gathering a tensor involves the ranks that hold its parts.
+
+    Args:
+        policy: Source of the weights.
+        engine: This rank's engine.
+        manifest: What a complete set is.
+        version: Stamped on every completion drawn with these weights.
+
+    Raises:
+        SwapError: a tensor is unexpected, repeated, misshapen or missing, or the engine did not read them
+            all. The engine is then half-updated and refuses to be used.
+    """
+    sent = size = 0
+
+    def counted() -> Iterator[tuple[str, Tensor]]:
+        nonlocal sent, size
+        for name, tensor in manifest.check(policy.hf_weights()):
+            sent += 1
+            size += tensor.numel() * tensor.element_size()
+            yield name, tensor
+
+    started = time.perf_counter()
+    engine.update_weights(counted(), version)
+    if sent < len(manifest.shapes):
+        raise SwapError(f"the engine stopped reading after {sent} of {len(manifest.shapes)} tensors")
+    return SwapStats(time.perf_counter() - started, size, sent)

@@ -1,0 +1,81 @@
+"""From the configuration to the parts of a training program: layout, optimizer, Lightning Trainer with NeMo's logs."""
+
+from pathlib import Path
+
+import lightning.pytorch as pl
+from nemo.utils.exp_manager import exp_manager
+
+from pivot import ranks
+from pivot.config import Config
+from pivot.policy import Layout, OptimizerSettings, Policy
+from pivot.train.callbacks import Checkpoints, newest
+from pivot.train.logs import loggers
+from pivot.train.strategy import MegatronStrategy
+
+
+def layout(config: Config) -> Layout:
+    parallel = config.parallel
+    return Layout(
+        tensor=parallel.tensor,
+        pipeline=parallel.pipeline,
+        expert=parallel.expert,
+        expert_tensor=parallel.expert_tensor,
+        sequence=parallel.sequence,
+    )
+
+
+def optimizer(config: Config) -> OptimizerSettings:
+    section = config.optimizer
+    return OptimizerSettings(
+        betas=(section.betas[0], section.betas[1]),
+        eps=section.eps,
+        weight_decay=section.weight_decay,
+        clip=section.clip_grad,
+    )
+
+
+def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callback) -> pl.Trainer:
+    """Lightning's Trainer in NeMo's run directory, pointed at the newest whole checkpoint if there is one.
+
+    Collective: rank 0 picks the checkpoint for all.
+    """
+    directory = Path(config.run.dir)
+    train = config.train
+    trainer = pl.Trainer(
+        strategy=MegatronStrategy(policy),
+        devices=ranks.size_on_node(),
+        num_nodes=ranks.size() // ranks.size_on_node(),
+        max_steps=steps,
+        val_check_interval=min(train.validate_every, steps),
+        check_val_every_n_epoch=None,
+        num_sanity_val_steps=0,
+        log_every_n_steps=1,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+        callbacks=[
+            line,
+            Checkpoints(
+                directory / "checkpoints", every=train.checkpoint_every, keep=train.keep_checkpoints, last=steps
+            ),
+        ],
+    )
+    resume = newest(directory / "checkpoints")
+    if resume and ranks.rank() == 0:
+        print(f"resuming from {resume}", flush=True)
+    log_dir = exp_manager(
+        trainer,
+        {
+            "explicit_log_dir": str(directory / "logs"),
+            "resume_from_checkpoint": str(resume) if resume else None,
+            # Lightning's and NeMo's own checkpoint callbacks delete before they have saved; ours is `Checkpoints`.
+            "create_checkpoint_callback": False,
+            "log_step_timing": False,
+            "disable_validation_on_resume": False,
+            "seconds_to_sleep": 0,
+        },
+    )
+    trainer.loggers = loggers(trainer.loggers, Path(str(log_dir)))
+    return trainer

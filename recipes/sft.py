@@ -1,0 +1,69 @@
+"""Supervised training on the Megatron policy: the tiny model's pre-training, and the SFT baseline on expert actions.
+
+pivot sft run.dir=runs/sft data.candidates=runs/demo/data/candidates.jsonl supervised.data=candidates
+pivot sft --config pretrain
+"""
+
+import random
+from collections.abc import Iterator
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer
+
+from pivot import ranks
+from pivot.baseline.supervised import Document, StepLoader, SupervisedModule, action_document, endless
+from pivot.config import Config
+from pivot.mine.turns import encode, read_candidates
+from pivot.policy import Policy, initialize
+from pivot.program import program
+from pivot.train.assemble import build_trainer, layout, optimizer
+from pivot.train.callbacks import LossLine
+from pivot.world.corpus import documents
+
+
+@program
+def main(config: Config) -> None:
+    initialize(layout(config), config.run.seed)
+    policy = Policy.from_hf(
+        config.model.path,
+        layout(config),
+        dtype=getattr(torch, config.model.dtype),
+        optimizer=optimizer(config),
+        freeze_router=config.model.freeze_router,
+    )
+    steps = config.supervised.steps
+    module = SupervisedModule(
+        policy,
+        lr=config.optimizer.lr,
+        warmup=config.optimizer.warmup_steps,
+        steps=steps,
+        min_lr_ratio=config.supervised.min_lr_ratio,
+        micro_batch_tokens=config.train.micro_batch_tokens,
+    )
+    loader = StepLoader(lambda: stream(config), tokens_per_step=config.supervised.tokens_per_step, steps=steps)
+    trainer = build_trainer(config, policy, steps=steps, line=LossLine(steps))
+    trainer.fit(module, loader)
+    policy.save_hf(Path(config.run.dir) / "hf", config.model.path)
+    if ranks.rank() == 0:
+        print(f"trained {trainer.global_step} steps; Hugging Face checkpoint in {config.run.dir}/hf", flush=True)
+    ranks.barrier()
+
+
+def stream(config: Config) -> Iterator[Document]:
+    """The endless document stream of the configured source."""
+    tokenizer = AutoTokenizer.from_pretrained(config.model.path)
+    if config.supervised.data == "corpus":
+        return iter(documents(tokenizer, config.run.seed))
+    candidates = read_candidates(config.data.candidates, config.data.limit)
+    turns = encode(candidates, tokenizer, config.rollout.max_model_len - 1).turns
+    examples = [action_document(turn, tokenizer) for turn in turns]
+
+    def epoch(number: int) -> list[Document]:
+        return random.Random(f"{config.run.seed}:{number}").sample(examples, len(examples))
+
+    return endless(epoch)
+
+
+if __name__ == "__main__":
+    main()

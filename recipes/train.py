@@ -1,0 +1,103 @@
+"""Train on pivots: single-turn GRPO with Megatron, vLLM colocated. One process a device, under torchrun or srun.
+
+    pivot train run.dir=runs/mine data.pivots=runs/mine/pivots.jsonl train.steps=50
+
+or, on ranks that you start yourself, `torchrun --nproc-per-node 2 recipes/train.py train.steps=50`.
+"""
+
+from pathlib import Path
+
+import torch
+from torch.utils.data import DataLoader
+
+from pivot import ranks
+from pivot.config import Config
+from pivot.grpo.losses import Clip
+from pivot.mine.groups import Turn
+from pivot.mine.turns import encode, read_candidates
+from pivot.policy import Policy, initialize
+from pivot.program import program
+from pivot.rollout import Engine, Sampling, prepare_environment
+from pivot.swap import Manifest
+from pivot.train.assemble import build_trainer, layout, optimizer
+from pivot.train.callbacks import StepLine
+from pivot.train.loader import PivotLoader
+from pivot.train.module import PivotModule, StepSettings
+from pivot.train.update import Grpo
+from pivot.verify import get_verifier
+
+
+@program
+def main(config: Config) -> None:
+    prepare_environment()
+    initialize(layout(config), config.run.seed)
+    policy = Policy.from_hf(
+        config.model.path,
+        layout(config),
+        dtype=getattr(torch, config.model.dtype),
+        optimizer=optimizer(config),
+        freeze_router=config.model.freeze_router,
+    )
+    engine = start_engine(config)
+    module = build_module(config, policy, engine)
+    trainer = build_trainer(config, policy, steps=config.train.steps, line=StepLine(config.train.steps))
+    room = config.rollout.max_model_len - 1
+    turns = encode(read_candidates(config.data.pivots, config.data.limit), engine.tokenizer, room).turns
+    loader = PivotLoader(turns, batch=config.train.prompts_per_step, steps=config.train.steps, seed=config.run.seed)
+    held_out = validation_turns(config, engine, room)
+    # one batch; a bare list of lists would be taken for many loaders
+    trainer.fit(module, loader, DataLoader([held_out], batch_size=None) if held_out else None)
+    policy.save_hf(Path(config.run.dir) / "hf", config.model.path)
+    if ranks.rank() == 0:
+        print(f"trained {trainer.global_step} steps; Hugging Face checkpoint in {config.run.dir}/hf", flush=True)
+    ranks.barrier()
+
+
+def start_engine(config: Config) -> Engine:
+    """The colocated engine without weights: the first swap fills it."""
+    return Engine(
+        config.model.path,
+        dtype=config.model.dtype,
+        max_model_len=config.rollout.max_model_len,
+        max_num_seqs=config.rollout.max_num_seqs,
+        kv_cache_bytes=config.rollout.kv_cache_mb << 20,
+        load_weights=False,
+    )
+
+
+def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
+    reference = None
+    if config.train.kl_every:
+        dtype = getattr(torch, config.model.dtype)
+        reference = Policy.from_hf(config.model.path, layout(config), dtype=dtype, optimizer=None)
+    settings = StepSettings(
+        seed=config.run.seed,
+        group_size=config.train.group_size,
+        validation_samples=config.train.validation_samples,
+        sampling=Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens),
+        lr=config.optimizer.lr,
+        warmup_steps=config.optimizer.warmup_steps,
+        kl_every=config.train.kl_every,
+        probe_every=config.train.probe_every,
+        probe_sequences=config.train.probe_sequences,
+        probe_limit=config.train.probe_limit,
+    )
+    grpo = Grpo(
+        estimator=config.grpo.advantage,
+        clip=Clip(config.grpo.clip_low, config.grpo.clip_high),
+        temperature=config.rollout.temperature,
+        micro_batch_tokens=config.train.micro_batch_tokens,
+    )
+    manifest = Manifest.from_checkpoint(config.model.path)
+    return PivotModule(policy, reference, engine, manifest, get_verifier(config.verify.name), grpo, settings)
+
+
+def validation_turns(config: Config, engine: Engine, room: int) -> list[Turn]:
+    if not config.data.validation:
+        return []
+    turns = encode(read_candidates(config.data.validation, None), engine.tokenizer, room).turns
+    return turns[: config.train.validation_pivots]
+
+
+if __name__ == "__main__":
+    main()

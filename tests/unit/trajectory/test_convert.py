@@ -1,0 +1,213 @@
+"""`convert` accounts for every record and every turn, and a user's mistake is one line."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pivot.errors import UserError
+from pivot.trajectory import load_candidates
+from pivot.trajectory.convert import ConvertReport, convert
+from tests.unit.trajectory.examples import RAW, WEATHER_TOOL, call
+
+SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+
+
+def _write(path: Path, *records: Any) -> Path:
+    path.write_bytes(b"".join(r if isinstance(r, bytes) else json.dumps(r).encode() + b"\n" for r in records))
+    return path
+
+
+def _chat(*messages: dict[str, Any], **extra: Any) -> dict[str, Any]:
+    return {"messages": list(messages), **extra}
+
+
+USER = {"role": "user", "content": "hi"}
+HELLO = {"role": "assistant", "content": "hello"}
+
+
+def _skips(out: Path) -> list[tuple[str, str, int | None]]:
+    lines = [json.loads(line) for line in (out / "skipped.jsonl").read_text().splitlines()]
+    return [(Path(line["source"]).name, line["reason"], line["turn"]) for line in lines]
+
+
+def test_every_turn_is_a_candidate_or_a_counted_reason(tmp_path: Path) -> None:
+    broken = {"role": "assistant", "tool_calls": [call("f", "{")]}
+    source = _write(
+        tmp_path / "in.jsonl",
+        RAW,
+        _chat(HELLO, USER, broken, USER, {"role": "assistant", "content": None}, USER, HELLO),
+        RAW,
+    )
+    out = tmp_path / "new" / "out"
+    report = convert([source], out)
+    assert (report.records, report.trajectories, report.turns, report.candidates) == (3, 3, 8, 3)
+    assert report.skipped == {"duplicate": 2, "no_history": 1, "broken_arguments": 1, "empty_action": 1}
+    assert report.turns == report.candidates + report.skipped.total()
+    assert report.kinds == {"function_call": 1, "message": 2}
+    assert json.loads((out / "report.json").read_text()) == report.to_json()
+    assert _skips(out) == [
+        ("in.jsonl:2", "no_history", 0),
+        ("in.jsonl:2", "broken_arguments", 1),
+        ("in.jsonl:2", "empty_action", 2),
+        ("in.jsonl:3", "duplicate", 0),
+        ("in.jsonl:3", "duplicate", 1),
+    ]
+    assert [(c.turn, c.expected.kind) for c in load_candidates(out / "candidates.jsonl")] == [
+        (0, "function_call"),
+        (1, "message"),
+        (3, "message"),
+    ]
+    assert sorted(path.name for path in out.iterdir()) == ["candidates.jsonl", "report.json", "skipped.jsonl"]
+
+
+BAD_LINES: list[tuple[bytes | dict[str, Any], str]] = [
+    (b"not json\n", "not_json"),
+    (b'{"messages": [}\n', "not_json"),
+    (b'{"messages": "\xff"}\n', "not_utf8"),
+    (b"\x1f\x8b\x08\x00gzip\n", "not_utf8"),
+    (b"[1, 2]\n", "not_object"),
+    (b"7\n", "not_object"),
+    (b'{"messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}\n", "too_deep"),
+    (b'{"messages": [{"role": "user", "content": "\\ud800"}]}\n', "lone_surrogate"),
+    ({"messages": None}, "messages_missing"),
+    ({"messages": {}}, "messages_missing"),
+    ({"messages": []}, "no_assistant_turn"),
+    (_chat(USER), "no_assistant_turn"),
+    (_chat({"role": "elf"}, HELLO), "unknown_role"),
+    (_chat(USER, HELLO, tools="none"), "bad_tools"),
+    ({"steps": []}, "unknown_format"),
+    ({"traj": "x", "reward": 1}, "messages_missing"),
+]
+
+
+def test_bad_lines_are_counted_with_file_and_line(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", _chat(USER, HELLO), *(line for line, _ in BAD_LINES), b"\n", b" \n")
+    report = convert([source], tmp_path / "out")
+    assert report.candidates == 1
+    assert report.records == 1 + len(BAD_LINES)
+    assert _skips(tmp_path / "out") == [(f"in.jsonl:{n}", reason, None) for n, (_, reason) in enumerate(BAD_LINES, 2)]
+    assert report.bad_rows.total() == len(BAD_LINES)
+
+
+@pytest.mark.parametrize(("line", "reason"), BAD_LINES)
+def test_strict_stops_at_the_first_bad_line(tmp_path: Path, line: Any, reason: str) -> None:
+    source = _write(tmp_path / "in.jsonl", _chat(USER, HELLO), line)
+    with pytest.raises(UserError) as caught:
+        convert([source], tmp_path / "out", strict=True)
+    assert f"in.jsonl:2: {reason}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list((tmp_path / "out").iterdir())  # nothing half-written is left
+
+
+@pytest.mark.parametrize(("line", "reason"), [*BAD_LINES, (b"", "empty_file"), (b"\n\n", "empty_file")])
+def test_a_file_without_any_trajectory_is_an_error(tmp_path: Path, line: Any, reason: str) -> None:
+    source = _write(tmp_path / "in.jsonl", line)
+    with pytest.raises(UserError) as caught:
+        convert([source], tmp_path / "out")
+    assert f"in.jsonl:1: {reason}" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_an_empty_file_among_others_is_counted(tmp_path: Path) -> None:
+    empty, full = _write(tmp_path / "empty.jsonl"), _write(tmp_path / "full.jsonl", RAW)
+    report = convert([empty, full], tmp_path / "out")
+    assert report.bad_rows == {"empty_file": 1}
+    assert report.candidates == 2
+
+
+def test_user_mistakes_name_the_path_or_option_and_the_fix(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", RAW)
+    with pytest.raises(UserError, match=r"absent\.jsonl: no such file; check the path"):
+        convert([tmp_path / "absent.jsonl"], tmp_path / "out")
+    with pytest.raises(UserError, match="is a directory; name the files in it"):
+        convert([tmp_path], tmp_path / "out")
+    with pytest.raises(UserError, match="unknown format 'yaml'; use one of openai_chat, tau_bench"):
+        convert([source], tmp_path / "out", fmt="yaml")
+    with pytest.raises(UserError, match=r"in\.jsonl.*cannot be written.*choose another --out"):
+        convert([source], source / "out")
+    with pytest.raises(UserError, match=r"in\.jsonl: not a JSON list of function tools"):
+        convert([source], tmp_path / "out", tools_path=source)
+    with pytest.raises(UserError, match=r"tools\.json: cannot be read"):
+        convert([source], tmp_path / "out", tools_path=tmp_path / "tools.json")
+    with pytest.raises(UserError, match="leave out --only-successful"):
+        convert([source], tmp_path / "out", only_successful=True)
+
+
+def test_only_successful_counts_what_it_leaves_out(tmp_path: Path) -> None:
+    said: dict[str, dict[str, Any]] = {
+        "a": {"success": True},
+        "b": {"reward": 1.0},
+        "c": {"reward": 0.5},
+        "d": {"success": False},
+        "e": {},
+    }
+    records = [_chat(USER, {"role": "assistant", "content": text}, **extra) for text, extra in said.items()]
+    report = convert([_write(tmp_path / "in.jsonl", *records)], tmp_path / "out", only_successful=True)
+    assert (report.trajectories, report.candidates) == (2, 2)
+    assert report.dropped == {"not_successful": 2, "success_unknown": 1}
+
+
+def test_tau_bench_results_take_their_tools_from_a_file(tmp_path: Path) -> None:
+    episode = {"task_id": 4, "reward": 1.0, "info": {}, "traj": RAW["messages"], "trial": 2}
+    lost = episode | {"reward": 0.0, "trial": 3, "traj": [USER, HELLO]}
+    source = tmp_path / "airline.json"
+    source.write_text(json.dumps([episode, lost, 5], indent=1))
+    tools = tmp_path / "tools.json"
+    tools.write_text(json.dumps([WEATHER_TOOL]))
+    report = convert([source], tmp_path / "out", tools_path=tools)
+    assert (report.trajectories, report.candidates, report.bad_rows) == (2, 3, {"not_object": 1})
+    found = list(load_candidates(tmp_path / "out" / "candidates.jsonl"))
+    assert [c.trajectory_id for c in found] == ["airline/task-4/trial-2"] * 2 + ["airline/task-4/trial-3"]
+    assert [c.success for c in found] == [True, True, False]
+    assert found[0].tools == (WEATHER_TOOL,)
+    assert [Path(c.source).name for c in found] == ["airline.json:1", "airline.json:1", "airline.json:2"]
+
+
+def test_a_bad_array_item_does_not_cost_the_file_and_a_broken_array_is_one_bad_row(tmp_path: Path) -> None:
+    good = json.dumps(RAW)
+    source = tmp_path / "in.json"
+    source.write_text(f'[{good},\n{{"messages": ["\\ud800"]}}]')
+    assert convert([source], tmp_path / "out").bad_rows == {"lone_surrogate": 1}
+    source.write_text(f"[{good},\n{good}")
+    with pytest.raises(UserError, match=r"in\.json:1: not_json"):
+        convert([source], tmp_path / "out")
+
+
+def test_progress_is_reported_after_every_record(tmp_path: Path) -> None:
+    seen: list[tuple[int, int]] = []
+    source = _write(tmp_path / "in.jsonl", RAW, b"bad\n", _chat(USER, HELLO))
+    convert([source], tmp_path / "out", progress=lambda done, found: seen.append((done, found)))
+    assert seen == [(1, 2), (1, 2), (2, 3)]
+
+
+def test_converting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", RAW)
+    convert([source], tmp_path / "a")
+    convert([source], tmp_path / "b")
+    convert([source], tmp_path / "b")
+    assert (tmp_path / "a" / "candidates.jsonl").read_bytes() == (tmp_path / "b" / "candidates.jsonl").read_bytes()
+
+
+def _real(name: str, tmp_path: Path, tools: str | None = None) -> ConvertReport:
+    if not (SHARED / name).exists():
+        pytest.skip(f"no real trajectories at {SHARED / name}")
+    return convert([SHARED / name], tmp_path / "out", tools_path=SHARED / tools if tools else None)
+
+
+def test_real_tau_bench_results(tmp_path: Path) -> None:
+    report = _real("tau_bench/gpt-4o-airline.json", tmp_path, "tau_bench/tools_airline.json")
+    assert (report.trajectories, report.turns, report.candidates) == (200, 2454, 2446)
+    assert report.skipped == {"duplicate": 8}
+    assert report.bad_rows == {}
+    assert report.kinds == {"message": 1282, "function_call": 1164}
+
+
+def test_real_tau2_chat_trajectories_read_back(tmp_path: Path) -> None:
+    report = _real("tau2_sft/train.jsonl", tmp_path)
+    assert (report.trajectories, report.turns, report.candidates) == (37, 492, 458)
+    assert report.skipped == {"duplicate": 34}  # the greeting is the same in every trajectory of a domain
+    assert report.kinds == {"message": 262, "function_call": 163, "function_call_batch": 33}
+    loaded = list(load_candidates(tmp_path / "out" / "candidates.jsonl"))
+    assert len({c.candidate_id for c in loaded}) == 458
