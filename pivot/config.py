@@ -61,8 +61,14 @@ class RolloutSection:
 
 
 @dataclass(frozen=True, slots=True)
+class PromptSection:
+    tool_parser: str = "hermes"
+
+
+@dataclass(frozen=True, slots=True)
 class VerifySection:
-    name: str = "functional"
+    name: str | None = "functional"
+    domains: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +148,7 @@ class Config:
     parallel: ParallelSection = field(default_factory=ParallelSection)
     data: DataSection = field(default_factory=DataSection)
     rollout: RolloutSection = field(default_factory=RolloutSection)
+    prompt: PromptSection = field(default_factory=PromptSection)
     verify: VerifySection = field(default_factory=VerifySection)
     mine: MineSection = field(default_factory=MineSection)
     grpo: GrpoSection = field(default_factory=GrpoSection)
@@ -250,7 +257,7 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
         key = override.split("=", 1)[0].lstrip("+~")
         if "=" not in override:
             raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
-        free = key.startswith("evaluate.models.")  # the only mapping whose keys are the user's own
+        free = key.startswith(("evaluate.models.", "verify.domains."))  # mappings whose keys are the user's own
         if key not in all_keys() and not free:
             raise unknown_key(key)
         written.append(f"++{override.lstrip('+')}" if free else override)

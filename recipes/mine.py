@@ -14,7 +14,7 @@ from rich.console import Console
 from pivot import ranks
 from pivot.config import Config
 from pivot.mine.fingerprint import fingerprint
-from pivot.mine.groups import Turn
+from pivot.mine.groups import Scorer, Turn
 from pivot.mine.mining import mine
 from pivot.mine.order import prefix_order, split_contiguous
 from pivot.mine.progress import MiningProgress, closing_table
@@ -23,10 +23,11 @@ from pivot.mine.store import Shard, done_ids, merged, prepare
 from pivot.mine.turns import Encoded, encode, read_candidates
 from pivot.policy import Layout, initialize
 from pivot.program import program
+from pivot.prompt import action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.trajectory.atomic import atomic_write
 from pivot.trajectory.rows import to_row
-from pivot.verify import get_verifier
+from pivot.verify import build_verifiers
 
 
 @program
@@ -34,7 +35,7 @@ def main(config: Config) -> None:
     prepare_environment()
     initialize(Layout(), config.run.seed)
     candidates = read_candidates(config.data.candidates, config.data.limit)
-    verifier = get_verifier(config.verify.name)
+    verifiers = build_verifiers(config.verify.name, config.verify.domains)
     engine = Engine(
         config.model.path,
         dtype=config.model.dtype,
@@ -42,12 +43,13 @@ def main(config: Config) -> None:
         max_num_seqs=config.rollout.max_num_seqs,
         kv_cache_bytes=config.rollout.kv_cache_mb << 20,
     )
+    scorer = Scorer(action_parser(config.prompt.tool_parser, engine.tokenizer), verifiers)
     encoded = encode(candidates, engine.tokenizer, config.rollout.max_model_len - 1)
     turns = [encoded.turns[i] for i in prefix_order([turn.candidate for turn in encoded.turns])]
     sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
     store = Path(config.mine.store)
     made_by = fingerprint(
-        Path(config.model.path), str(engine.tokenizer.chat_template), config.verify.name, sampling,
+        Path(config.model.path), str(engine.tokenizer.chat_template), verifiers, sampling,
         group_size=config.mine.group_size, max_model_len=config.rollout.max_model_len, dtype=config.model.dtype,
         seed=config.run.seed,
     )  # fmt: skip
@@ -62,7 +64,7 @@ def main(config: Config) -> None:
     console = Console(soft_wrap=True, quiet=not first)  # one bar for all ranks: rank 0 follows every shard
     with MiningProgress(len(turns), store, console) as bar, Shard(store, ranks.rank()) as shard:
         mine(
-            share, engine, shard, verifier,
+            share, engine, shard, scorer,
             group_size=config.mine.group_size, wave=config.mine.wave, seed=config.run.seed, sampling=sampling,
             progress=bar.update if first else lambda: None,
         )  # fmt: skip

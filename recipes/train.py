@@ -13,10 +13,11 @@ from torch.utils.data import DataLoader
 from pivot import ranks
 from pivot.config import Config
 from pivot.grpo.losses import Clip
-from pivot.mine.groups import Turn
+from pivot.mine.groups import Scorer, Turn
 from pivot.mine.turns import encode, read_candidates
 from pivot.policy import Policy, initialize
 from pivot.program import program
+from pivot.prompt import action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest
 from pivot.train.assemble import build_trainer, layout, optimizer
@@ -24,7 +25,7 @@ from pivot.train.callbacks import StepLine
 from pivot.train.loader import PivotLoader
 from pivot.train.module import PivotModule, StepSettings
 from pivot.train.update import Grpo
-from pivot.verify import get_verifier
+from pivot.verify import build_verifiers
 
 
 @program
@@ -88,8 +89,12 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
         temperature=config.rollout.temperature,
         micro_batch_tokens=config.train.micro_batch_tokens,
     )
+    scorer = Scorer(
+        action_parser(config.prompt.tool_parser, engine.tokenizer),
+        build_verifiers(config.verify.name, config.verify.domains),
+    )
     manifest = Manifest.from_checkpoint(config.model.path)
-    return PivotModule(policy, reference, engine, manifest, get_verifier(config.verify.name), grpo, settings)
+    return PivotModule(policy, reference, engine, manifest, scorer, grpo, settings)
 
 
 def validation_turns(config: Config, engine: Engine, room: int) -> list[Turn]:

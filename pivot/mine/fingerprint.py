@@ -6,7 +6,7 @@ from typing import Any
 
 from pivot.errors import UserError
 from pivot.rollout.types import Sampling
-from pivot.verify import verifier_sha
+from pivot.verify import Verifiers
 
 WHOLE = 1 << 30
 BLOCK = 1 << 20
@@ -42,7 +42,7 @@ def weights_sha(checkpoint: Path) -> str:
 def fingerprint(
     checkpoint: Path,
     chat_template: str,
-    verifier: str,
+    verifiers: Verifiers,
     sampling: Sampling,
     *,
     group_size: int,
@@ -54,8 +54,7 @@ def fingerprint(
     return {
         "weights_sha": weights_sha(checkpoint),
         "template_sha": hashlib.sha256(chat_template.encode()).hexdigest()[:16],
-        "verifier": verifier,
-        "verifier_sha": verifier_sha(verifier),
+        "verifier_sha": verifiers.sha,
         "temperature": sampling.temperature,
         "top_p": sampling.top_p,
         "max_tokens": sampling.max_tokens,

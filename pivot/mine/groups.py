@@ -5,12 +5,14 @@ Mining, training and validation all start with the two functions here: `sample`,
 
 import hashlib
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from typing import Protocol
 
-from pivot.prompt import parse_completion
-from pivot.trajectory import Candidate
-from pivot.verify import Verdict, Verifier
+from pivot.trajectory import Action, Candidate, Tool
+from pivot.verify import Context, Verdict, Verifiers
+from pivot.verify.types import ERROR
 
 
 class Sampled(Protocol):
@@ -38,11 +40,19 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One turn and its G samples with their verdicts, in the same order."""
+    """One turn and its samples with their verdicts, in the same order.
+
+    Attributes:
+        turn: What was asked.
+        samples: At most G: those whose verdict is an error (an unreachable judge) are left out.
+        verdicts: One a sample.
+        errors: Samples left out.
+    """
 
     turn: Turn
     samples: tuple[Sampled, ...]
     verdicts: tuple[Verdict, ...]
+    errors: int = 0
 
     @property
     def rewards(self) -> tuple[float, ...]:
@@ -50,8 +60,16 @@ class Group:
 
     @property
     def uniform(self) -> bool:
-        """All rewards equal: no gradient can come from this group (paper Prop. 3.1)."""
-        return min(self.rewards) == max(self.rewards)
+        """All rewards equal, or fewer than two: no gradient can come from this group (paper Prop. 3.1)."""
+        return len(set(self.rewards)) < 2
+
+
+@dataclass(frozen=True, slots=True)
+class Scorer:
+    """How a sampled text becomes a verdict: the engine's tool parser, then the verifier of the candidate's domain."""
+
+    parse: Callable[[str, Sequence[Tool]], Action]
+    verifiers: Verifiers
 
 
 Sampler = Callable[[list[list[int]], list[int], int], list[list[Sampled]]]
@@ -66,16 +84,32 @@ def sample_seed(seed: int, candidate_id: str, step: int = -1) -> int:
     return int.from_bytes(digest[:4], "big") & 0x3FFFFFFF
 
 
-def verify(turns: Sequence[Turn], samples: Sequence[Sequence[Sampled]], verifier: Verifier) -> list[Group]:
+def verify(turns: Sequence[Turn], samples: Sequence[Sequence[Sampled]], scorer: Scorer) -> list[Group]:
     """Score every sampled action by functional equivalence to the expert's (paper eq. 6)."""
-    return [
-        Group(turn, tuple(group), tuple(judge(turn.candidate, sampled, verifier) for sampled in group))
-        for turn, group in zip(turns, samples, strict=True)
-    ]
+    pairs = [(turn.candidate, sampled) for turn, group in zip(turns, samples, strict=True) for sampled in group]
+    threads = max((scorer.verifiers.of(candidate.domain).threads for candidate, _ in pairs), default=1)
+    if threads == 1:
+        verdicts = iter([judge(candidate, sampled, scorer) for candidate, sampled in pairs])
+    else:  # a judge waits on a network: ask for several verdicts at once
+        with ThreadPoolExecutor(threads) as pool:
+            verdicts = iter(list(pool.map(lambda pair: judge(pair[0], pair[1], scorer), pairs)))
+    return [_group(turn, group, list(islice(verdicts, len(group)))) for turn, group in zip(turns, samples, strict=True)]
 
 
-def judge(candidate: Candidate, sampled: Sampled, verifier: Verifier) -> Verdict:
+def _group(turn: Turn, samples: Sequence[Sampled], verdicts: Sequence[Verdict]) -> Group:
+    kept = [(sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True) if verdict.status != ERROR]
+    return Group(
+        turn,
+        tuple(sample for sample, _ in kept),
+        tuple(verdict for _, verdict in kept),
+        len(samples) - len(kept),
+    )
+
+
+def judge(candidate: Candidate, sampled: Sampled, scorer: Scorer) -> Verdict:
     """One verdict; an action that ran into the token limit earns nothing, whatever its beginning says."""
     if sampled.finish_reason == "length":
         return Verdict(0.0, "over_long")
-    return verifier(parse_completion(sampled.text), candidate.expected, candidate.tools)
+    actual = scorer.parse(sampled.text, candidate.tools)
+    context = Context(candidate.tools, candidate.messages)
+    return scorer.verifiers.of(candidate.domain)(actual, candidate.expected, context)

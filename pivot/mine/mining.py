@@ -3,10 +3,9 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from pivot.mine.groups import Group, Sampled, Turn, sample_seed, verify
+from pivot.mine.groups import Group, Sampled, Scorer, Turn, sample_seed, verify
 from pivot.mine.store import Shard, StoredProfile, StoredSample
 from pivot.rollout.types import Sampling
-from pivot.verify import Verifier
 
 
 class Samples(Protocol):
@@ -21,7 +20,7 @@ def mine(
     turns: Sequence[Turn],
     engine: Samples,
     shard: Shard,
-    verifier: Verifier,
+    scorer: Scorer,
     *,
     group_size: int,
     wave: int,
@@ -35,7 +34,7 @@ def mine(
         turns: this rank's share of what is not in the store yet, in prefix order.
         engine: holds the policy that will be trained; difficulty does not carry over between models.
         shard: this rank's part of the store.
-        verifier: functional equivalence to the expert's action.
+        scorer: functional equivalence to the expert's action.
         group_size: G.
         wave: turns between two writes.
         seed: of the run; a sample depends on it and on the candidate alone.
@@ -46,7 +45,7 @@ def mine(
         part = turns[start : start + wave]
         seeds = [sample_seed(seed, turn.candidate.candidate_id) for turn in part]
         samples = engine.sample([list(turn.prompt) for turn in part], seeds, group_size, sampling)
-        groups = verify(part, samples, verifier)
+        groups = verify(part, samples, scorer)
         shard.append(record(group) for group in groups)
         progress()
 

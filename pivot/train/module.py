@@ -8,7 +8,7 @@ import lightning.pytorch as pl
 import torch
 
 from pivot import ranks
-from pivot.mine.groups import Group, Turn, sample_seed, verify
+from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Engine, Sampling
 from pivot.swap import Manifest, probe, push
@@ -17,7 +17,6 @@ from pivot.train.monitor import reward_stats
 from pivot.train.schedule import constant
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
-from pivot.verify import Verifier
 
 PROBE_TOKENS = 128
 """Tokens of a sequence that a probe compares; all of them would need logits for a whole long history."""
@@ -48,7 +47,7 @@ class PivotModule(pl.LightningModule):
         reference: Policy | None,
         engine: Engine,
         manifest: Manifest,
-        verifier: Verifier,
+        scorer: Scorer,
         grpo: Grpo,
         settings: StepSettings,
     ) -> None:
@@ -58,7 +57,7 @@ class PivotModule(pl.LightningModule):
         self.reference = reference
         self.engine = engine
         self.manifest = manifest
-        self.verifier = verifier
+        self.scorer = scorer
         self.grpo = grpo
         self.settings = settings
         self.clock = Clock()
@@ -84,7 +83,7 @@ class PivotModule(pl.LightningModule):
             samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
             everyone = ranks.gather(samples)
         with self.clock.phase("verify"):
-            return verify(turns, everyone, self.verifier)
+            return verify(turns, everyone, self.scorer)
 
     def swap(self, version: int) -> None:
         """Collective: the policy's weights into every engine, under a version that each sample will carry."""
@@ -94,9 +93,8 @@ class PivotModule(pl.LightningModule):
     def probe(self, groups: Sequence[Group]) -> dict[str, float]:
         """After the swap, engine and trainer must agree on the logprobs of a few sequences, or the run stops."""
         with self.clock.phase("probe"):
-            sequences = [
-                [*group.turn.prompt, *group.samples[0].token_ids] for group in groups[: self.settings.probe_sequences]
-            ]
+            sampled = [group for group in groups if group.samples][: self.settings.probe_sequences]
+            sequences = [[*group.turn.prompt, *group.samples[0].token_ids] for group in sampled]
             result = probe(self.policy, self.engine, sequences, last=PROBE_TOKENS)
             result.check(self.settings.probe_limit)
         return {"probe_gap_max": result.max_gap, "probe_gap_mean": result.mean_gap}

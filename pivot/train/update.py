@@ -51,7 +51,7 @@ def update(
     Returns:
         `loss`, `grad_norm` and token statistics, the same on every rank.
     """
-    advantages = ESTIMATORS[settings.estimator](torch.tensor([group.rewards for group in groups]))
+    advantages = [ESTIMATORS[settings.estimator](torch.tensor([group.rewards]))[0] for group in groups]
     total_tokens = sum(len(sample.token_ids) for group in groups for sample in group.samples)
     micro = micro_batches(groups, advantages, settings.micro_batch_tokens)
     if not micro:
@@ -73,10 +73,10 @@ def update(
     return summarise(merge_stats(across_data_parallel(parts))) | {"grad_norm": grad_norm}
 
 
-def micro_batches(groups: Sequence[Group], advantages: Tensor, budget: int) -> list[MicroBatch]:
+def micro_batches(groups: Sequence[Group], advantages: Sequence[Tensor], budget: int) -> list[MicroBatch]:
     """This data-parallel rank's micro-batches of the samples that carry a gradient."""
     rows = [
-        (group.turn.prompt, sample, float(advantages[g, i]))
+        (group.turn.prompt, sample, float(advantages[g][i]))
         for g, group in enumerate(groups)
         if not group.uniform
         for i, sample in enumerate(group.samples)

@@ -1,6 +1,6 @@
-"""Verifiers: is the policy's action as good as the expert's? Pure functions that give their reason."""
+"""Functional equivalence (paper eq. 6): would this action do what the expert's did?"""
 
-from pivot.verify.registry import get_verifier, verifier_names, verifier_sha
-from pivot.verify.types import Verdict, Verifier
+from pivot.verify.build import Verifiers, build, build_verifiers
+from pivot.verify.types import Context, Verdict, Verifier
 
-__all__ = ["Verdict", "Verifier", "get_verifier", "verifier_names", "verifier_sha"]
+__all__ = ["Context", "Verdict", "Verifier", "Verifiers", "build", "build_verifiers"]

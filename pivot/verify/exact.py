@@ -1,13 +1,11 @@
 """Strict string match: the paper's rejected baseline (eq. 2), needed for its ablation."""
 
-from collections.abc import Sequence
-
 from pivot.prompt.completion import render_action
-from pivot.trajectory.types import Action, Tool
-from pivot.verify.types import MATCH, Verdict, reject
+from pivot.trajectory.types import Action
+from pivot.verify.types import MATCH, Context, Verdict, reject
 
 
-def exact(actual: Action, expected: Action, tools: Sequence[Tool]) -> Verdict:
+def exact(actual: Action, expected: Action, context: Context) -> Verdict:
     """1 when both actions are the same text as a chat template prints them, else 0."""
     if actual.malformed is not None:
         return reject("malformed", actual.malformed)

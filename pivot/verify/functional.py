@@ -8,13 +8,13 @@ from pivot.trajectory.types import Action, Tool
 from pivot.verify.arguments import normal_arguments
 from pivot.verify.message import compare_messages
 from pivot.verify.schema import Schema, arguments_schema
-from pivot.verify.types import MATCH, Verdict, reject
+from pivot.verify.types import MATCH, Context, Verdict, reject
 
 _LONGEST_ARGUMENTS = 2_000_000
 _Call = tuple[str, dict[str, str]]
 
 
-def functional(actual: Action, expected: Action, tools: Sequence[Tool]) -> Verdict:
+def functional(actual: Action, expected: Action, context: Context) -> Verdict:
     """1 when the actual action is as good as the expert's, else 0 with the reason.
 
     Calls: the same tools, as a multiset (parallel calls have no order), with equal arguments. Under the
@@ -25,7 +25,7 @@ def functional(actual: Action, expected: Action, tools: Sequence[Tool]) -> Verdi
     Args:
         actual: The policy's action.
         expected: The expert's action.
-        tools: Tools on offer, with their JSON schemas.
+        context: Its tools say what equals what.
 
     Returns:
         The verdict. Reasons: `match`, `malformed:why`, `kind_mismatch:message|call`, `call_count`,
@@ -46,7 +46,7 @@ def functional(actual: Action, expected: Action, tools: Sequence[Tool]) -> Verdi
         return reject("call_count", detail=f"{len(actual.calls)} instead of {len(expected.calls)}")
     if Counter(call.name for call in actual.calls) != Counter(call.name for call in expected.calls):
         return reject("name_mismatch", detail=f"{actual.calls[0].name[:80]!r}, not {expected.calls[0].name[:80]!r}")
-    return _compare_calls(actual, expected, tools)
+    return _compare_calls(actual, expected, context.tools)
 
 
 def _normal_calls(action: Action, schemas: dict[str, Schema]) -> list[_Call]:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pivot.prompt import parse_completion
 from pivot.trajectory import Action, ToolCall
-from pivot.verify import get_verifier
+from pivot.verify import Context, build
 
 BOOK = {
     "type": "function",
@@ -40,7 +40,7 @@ BOOK = {
         },
     },
 }
-functional = get_verifier("functional")
+functional = build("functional")
 
 
 def _do(**arguments: Any) -> Action:
@@ -114,20 +114,20 @@ DIFFERENT = [
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_equivalent_calls_earn_one_both_ways_round(one: Action, other: Action) -> None:
     for actual, expected in ((one, other), (other, one)):
-        verdict = functional(actual, expected, [BOOK])
+        verdict = functional(actual, expected, Context([BOOK]))
         assert (verdict.reward, verdict.reason) == (1.0, "match")
 
 
 @pytest.mark.parametrize(("actual", "expected", "reason"), DIFFERENT)
 def test_different_actions_earn_nothing_with_a_reason(actual: Action, expected: Action, reason: str) -> None:
-    verdict = functional(actual, expected, [BOOK])
+    verdict = functional(actual, expected, Context([BOOK]))
     assert (verdict.reward, verdict.reason) == (0.0, reason)
-    assert functional(expected, actual, [BOOK]).reward == 0.0
+    assert functional(expected, actual, Context([BOOK])).reward == 0.0
 
 
 def test_without_a_schema_nothing_is_relaxed_but_text_and_key_order() -> None:
     def reward(one: Action, other: Action) -> float:
-        return functional(one, other, []).reward
+        return functional(one, other, Context()).reward
 
     assert reward(_do(city="a", seats=2), _raw('{"seats": 2, "city": " A "}')) == 1.0
     assert reward(_do(city="a", seats=1), _do(city="a")) == 0.0
@@ -137,7 +137,7 @@ def test_without_a_schema_nothing_is_relaxed_but_text_and_key_order() -> None:
 
 def test_text_beside_calls_does_not_count() -> None:
     calls = _do(city="Oslo").calls
-    assert functional(Action("Let me book that.", calls), Action(None, calls), [BOOK]).reward == 1.0
+    assert functional(Action("Let me book that.", calls), Action(None, calls), Context([BOOK])).reward == 1.0
 
 
 def _batch(*cities: str) -> Action:
@@ -145,17 +145,17 @@ def _batch(*cities: str) -> Action:
 
 
 def test_parallel_calls_are_a_multiset() -> None:
-    assert functional(_batch("a", "b", "a"), _batch("A", "a", "b"), [BOOK]).reward == 1.0
-    verdict = functional(_batch("a", "b", "b"), _batch("a", "a", "b"), [BOOK])
+    assert functional(_batch("a", "b", "a"), _batch("A", "a", "b"), Context([BOOK])).reward == 1.0
+    verdict = functional(_batch("a", "b", "b"), _batch("a", "a", "b"), Context([BOOK]))
     assert (verdict.reward, verdict.reason) == (0.0, "argument_mismatch:city")
-    assert functional(_batch("a"), _batch("a", "b"), [BOOK]).reason == "call_count"
+    assert functional(_batch("a"), _batch("a", "b"), Context([BOOK])).reason == "call_count"
     mixed = Action(None, (*_batch("a").calls, ToolCall("cancel", "{}")))
-    assert functional(mixed, _batch("a", "b"), [BOOK]).reason == "name_mismatch"
-    assert functional(Action(None, mixed.calls[::-1]), mixed, [BOOK]).reward == 1.0
+    assert functional(mixed, _batch("a", "b"), Context([BOOK])).reason == "name_mismatch"
+    assert functional(Action(None, mixed.calls[::-1]), mixed, Context([BOOK])).reward == 1.0
 
 
 def test_a_hostile_key_cannot_flood_the_reasons() -> None:
-    verdict = functional(_do(city="x", **{"k:\n" + "y" * 10_000: 1}), _do(city="x"), [BOOK])
+    verdict = functional(_do(city="x", **{"k:\n" + "y" * 10_000: 1}), _do(city="x"), Context([BOOK]))
     assert verdict.reason == "extra_argument:k??" + "y" * 37
 
 
@@ -174,8 +174,8 @@ def test_equivalence_is_reflexive_symmetric_and_blind_to_order(one: Any, other: 
     keys = list(one)
     random.shuffle(keys)
     shuffled = json.dumps({key: one[key] for key in keys}, indent=2, ensure_ascii=False)
-    assert functional(_raw(shuffled), _do(**one), [BOOK]).reason == "match"
-    forth, back = functional(_do(**one), _do(**other), [BOOK]), functional(_do(**other), _do(**one), [BOOK])
+    assert functional(_raw(shuffled), _do(**one), Context([BOOK])).reason == "match"
+    forth, back = functional(_do(**one), _do(**other), Context([BOOK])), functional(_do(**other), _do(**one), Context([BOOK]))
     assert forth.reward == back.reward
 
 
@@ -188,7 +188,7 @@ def test_no_schema_makes_it_raise(function: Any, parameters: Any, arguments: Any
         "$ref": parameters,
     }
     for tool in ([tools[0]], [tools[1]], tools):
-        assert functional(_do(**arguments), _do(**arguments), tool).reward == 1.0
+        assert functional(_do(**arguments), _do(**arguments), Context(tool)).reward == 1.0
 
 
 def test_a_schema_that_goes_round_in_circles_ends() -> None:
@@ -201,7 +201,7 @@ def test_a_schema_that_goes_round_in_circles_ends() -> None:
     for parameters in (loop, node):
         tool = {"type": "function", "function": {"name": "book", "parameters": parameters}}
         start = time.process_time()
-        assert functional(deep, deep, [tool]).reward == 1.0
+        assert functional(deep, deep, Context([tool])).reward == 1.0
         assert time.process_time() - start < 0.5
 
 
@@ -222,7 +222,7 @@ def test_a_megabyte_of_arguments_takes_bounded_time(arguments: str) -> None:
     expected = _do(city="Oslo", code=9)
     start = time.process_time()
     action = parse_completion(f'<tool_call>{{"name": "book", "arguments": {arguments}}}</tool_call>')
-    verdict = functional(action, expected, [BOOK])
-    again = functional(_raw(arguments), expected, [BOOK])
+    verdict = functional(action, expected, Context([BOOK]))
+    again = functional(_raw(arguments), expected, Context([BOOK]))
     assert time.process_time() - start < 2.0
     assert verdict.reward == again.reward == 0.0

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pivot.trajectory import Action
-from pivot.verify import get_verifier
+from pivot.verify import Context, build
 from pivot.verify.facts import facts, names, states
 from pivot.verify.message import compare_messages, is_refusal, overlap
 
@@ -56,7 +56,7 @@ DIFFERENT = [
 
 @pytest.mark.parametrize(("actual", "expected", "reason"), DIFFERENT)
 def test_another_message_earns_nothing_with_a_reason(actual: str, expected: str, reason: str) -> None:
-    verdict = get_verifier("functional")(Action(actual), Action(expected), ())
+    verdict = build("functional")(Action(actual), Action(expected), Context())
     assert (verdict.reward, verdict.reason) == (0.0, reason)
     assert compare_messages(expected, actual).reward == 0.0
 

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pivot.trajectory.types import Action, ToolCall
-from pivot.verify import get_verifier
+from pivot.verify import build
 from pivot.world.careless import ERROR_RATES, careless_actions, possible_errors
 from pivot.world.episodes import MAX_TURNS, run_episodes
 from pivot.world.expert import expert_plan, expert_trajectories, expert_trajectory, play
@@ -53,7 +53,7 @@ def test_expert_has_several_ways():
 
 def test_ways_of_the_expert_are_functionally_equal():
     """What the verifier compares must not change with the wording, or good actions would earn nothing."""
-    verifier = get_verifier("functional")
+    verifier = build("functional")
     pairs = 0
     for task in make_tasks(150, 0):
         plans = [expert_plan(task, random.Random(seed)) for seed in range(4)]
@@ -62,7 +62,7 @@ def test_ways_of_the_expert_are_functionally_equal():
                 same_way = step.label == steps[0].label not in ("find", "miss", "look")
                 if same_way or step.label == "look" == steps[0].label:
                     pairs += 1
-                    verdict = verifier(step.action, steps[0].action, TOOLS)
+                    verdict = verifier(step.action, steps[0].action, Context(TOOLS))
                     assert verdict.reward == 1.0, (step, steps[0], verdict)
     assert pairs > 1000
 

@@ -1,0 +1,105 @@
+"""Verifiers from configuration: a name, a name with a preset or switches, or a composition of them.
+
+exact                                                  a verifier as it is
+tool_call:gym                                          one of its presets
+{name: tool_call, preset: schema, parallel: f1}        switches on top of a preset
+{first: [tool_call:schema, message]}                   see `pivot.verify.compose`
+"""
+
+import dataclasses
+import difflib
+import hashlib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from pivot.errors import UserError
+from pivot.verify.kinds import KINDS, Kind
+from pivot.verify.types import Verifier
+
+
+def _nearest(name: str, known: Iterable[str]) -> str:
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
+    return f"did you mean {near[0]!r}? " * bool(near) + f"There are {', '.join(names) or 'none'}"
+
+
+def _sha(kind: Kind, options: Any) -> str:
+    digest = hashlib.sha256(repr(options).encode())
+    for module in kind.sources:
+        if module.__file__ is None:
+            raise UserError(f"{module.__name__} has no source file to hash; install the package")
+        digest.update(Path(module.__file__).read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _named(name: str, preset: str | None, switches: Mapping[str, Any], where: str) -> Verifier:
+    if name not in KINDS:
+        raise UserError(f"{where}: unknown verifier {name!r}; {_nearest(name, KINDS)}")
+    kind = KINDS[name]
+    if preset is not None and preset not in kind.presets:
+        raise UserError(f"{where}: verifier {name!r} has no preset {preset!r}; {_nearest(preset, kind.presets)}")
+    options = kind.options() if preset is None else kind.presets[preset]
+    fields = {item.name for item in dataclasses.fields(kind.options)}
+    for key in switches:
+        if key not in fields:
+            raise UserError(f"{where}: verifier {name!r} has no switch {key!r}; {_nearest(str(key), fields)}")
+    try:
+        options = dataclasses.replace(options, **switches)
+    except ValueError as error:
+        raise UserError(f"{where}: verifier {name!r}: {error}") from None
+    shown = name if preset is None else f"{name}:{preset}"
+    return Verifier(shown, kind.make(options), _sha(kind, options), kind.threads(options))
+
+
+def build(spec: Any, where: str = "verify.name") -> Verifier:
+    """The verifier that a configuration value describes.
+
+    Args:
+        spec: A text or a mapping, see above.
+        where: The configuration key it stands at, for errors.
+
+    Raises:
+        UserError: An unknown verifier, preset or switch, or a switch's bad value, named.
+    """
+    if isinstance(spec, str):
+        name, _, preset = spec.partition(":")
+        return _named(name, preset or None, {}, where)
+    if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
+        switches = {key: value for key, value in spec.items() if key not in ("name", "preset")}
+        return _named(spec["name"], spec.get("preset"), switches, where)
+    raise UserError(f"{where}: {spec!r} is no verifier; write a name, or a mapping with `name`")
+
+
+@dataclass(frozen=True, slots=True)
+class Verifiers:
+    """Which verifier scores a candidate: the one of its domain, or one for all."""
+
+    by_domain: Mapping[str, Verifier]
+    for_all: Verifier | None = None
+
+    def of(self, domain: str) -> Verifier:
+        """The verifier of a domain; raises `UserError` for a domain without one."""
+        if self.for_all is not None:
+            return self.for_all
+        if domain not in self.by_domain:
+            raise UserError(
+                f"no verifier for domain {domain!r}: add verify.domains.{domain}, or set verify.name for all "
+                f"(there are {', '.join(sorted(self.by_domain)) or 'none'})"
+            )
+        return self.by_domain[domain]
+
+    @property
+    def sha(self) -> str:
+        """16 hex digits over all of them."""
+        used = {"*": self.for_all} if self.for_all is not None else dict(self.by_domain)
+        text = "".join(f"{domain}={verifier.sha}\n" for domain, verifier in sorted(used.items()) if verifier)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def build_verifiers(name: str | None, domains: Mapping[str, Any]) -> Verifiers:
+    """What `verify.name` and `verify.domains` describe; raises `UserError` as `build` does."""
+    if name is not None:
+        return Verifiers({}, build(name, "verify.name"))
+    return Verifiers({domain: build(spec, f"verify.domains.{domain}") for domain, spec in domains.items()})

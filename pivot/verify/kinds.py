@@ -1,0 +1,43 @@
+"""Every verifier that a configuration can name: its switches, its presets, and the sources that decide its verdicts."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+from pivot.trajectory import strict_json
+from pivot.verify import arguments, exact, facts, functional, message, schema, types
+from pivot.verify.types import Decide
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One family of verifiers.
+
+    Attributes:
+        options: Frozen dataclass of its switches, every one with a default.
+        make: Options to the function that scores.
+        sources: Modules whose text is part of the verifier's hash.
+        presets: Named options.
+        threads: Verdicts at once under these options.
+    """
+
+    options: type
+    make: Callable[[Any], Decide]
+    sources: tuple[ModuleType, ...]
+    presets: Mapping[str, Any] = field(default_factory=dict)
+    threads: Callable[[Any], int] = lambda options: 1
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    """A verifier without switches."""
+
+
+KINDS: dict[str, Kind] = {
+    "exact": Kind(NoOptions, lambda options: exact.exact, (exact, types)),
+    "functional": Kind(
+        NoOptions, lambda options: functional.functional,
+        (functional, arguments, message, facts, schema, strict_json, types),
+    ),
+}  # fmt: skip
