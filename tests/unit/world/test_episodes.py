@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from pivot.trajectory.types import Action, ToolCall
-from pivot.verify import build
+from pivot.verify import Context, build
 from pivot.world.careless import ERROR_RATES, careless_actions, possible_errors
 from pivot.world.episodes import MAX_TURNS, run_episodes
 from pivot.world.expert import expert_plan, expert_trajectories, expert_trajectory, play
