@@ -40,23 +40,22 @@ class Turn:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """One turn and its samples with their verdicts, in the same order.
-
-    Attributes:
-        turn: What was asked.
-        samples: At most G: those whose verdict is an error (an unreachable judge) are left out.
-        verdicts: One a sample.
-        errors: Samples left out.
-    """
+    """One turn and its G samples with their verdicts, in the same order."""
 
     turn: Turn
     samples: tuple[Sampled, ...]
     verdicts: tuple[Verdict, ...]
-    errors: int = 0
+
+    @property
+    def scored(self) -> tuple[tuple[Sampled, Verdict], ...]:
+        """Samples with a verdict; where there is none (an unreachable judge) a sample counts for nothing."""
+        pairs = zip(self.samples, self.verdicts, strict=True)
+        return tuple((sample, verdict) for sample, verdict in pairs if verdict.status != ERROR)
 
     @property
     def rewards(self) -> tuple[float, ...]:
-        return tuple(verdict.reward for verdict in self.verdicts)
+        """One a scored sample."""
+        return tuple(verdict.reward for _, verdict in self.scored)
 
     @property
     def uniform(self) -> bool:
@@ -93,17 +92,10 @@ def verify(turns: Sequence[Turn], samples: Sequence[Sequence[Sampled]], scorer: 
     else:  # a judge waits on a network: ask for several verdicts at once
         with ThreadPoolExecutor(threads) as pool:
             verdicts = iter(list(pool.map(lambda pair: judge(pair[0], pair[1], scorer), pairs)))
-    return [_group(turn, group, list(islice(verdicts, len(group)))) for turn, group in zip(turns, samples, strict=True)]
-
-
-def _group(turn: Turn, samples: Sequence[Sampled], verdicts: Sequence[Verdict]) -> Group:
-    kept = [(sample, verdict) for sample, verdict in zip(samples, verdicts, strict=True) if verdict.status != ERROR]
-    return Group(
-        turn,
-        tuple(sample for sample, _ in kept),
-        tuple(verdict for _, verdict in kept),
-        len(samples) - len(kept),
-    )
+    return [
+        Group(turn, tuple(group), tuple(islice(verdicts, len(group))))
+        for turn, group in zip(turns, samples, strict=True)
+    ]
 
 
 def judge(candidate: Candidate, sampled: Sampled, scorer: Scorer) -> Verdict:

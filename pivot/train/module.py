@@ -81,9 +81,8 @@ class PivotModule(pl.LightningModule):
         seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in mine]
         with self.clock.phase("generate"):
             samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
-            everyone = ranks.gather(samples)
         with self.clock.phase("verify"):
-            return verify(turns, everyone, self.scorer)
+            return ranks.gather(verify(mine, samples, self.scorer))
 
     def swap(self, version: int) -> None:
         """Collective: the policy's weights into every engine, under a version that each sample will carry."""

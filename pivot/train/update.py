@@ -51,8 +51,9 @@ def update(
     Returns:
         `loss`, `grad_norm` and token statistics, the same on every rank.
     """
-    advantages = [ESTIMATORS[settings.estimator](torch.tensor([group.rewards]))[0] for group in groups]
-    total_tokens = sum(len(sample.token_ids) for group in groups for sample in group.samples)
+    estimate = ESTIMATORS[settings.estimator]
+    advantages = [torch.zeros(0) if group.uniform else estimate(torch.tensor([group.rewards]))[0] for group in groups]
+    total_tokens = sum(len(sample.token_ids) for group in groups for sample, _ in group.scored)
     micro = micro_batches(groups, advantages, settings.micro_batch_tokens)
     if not micro:
         return {"loss": 0.0, "grad_norm": 0.0, "trained_tokens": 0.0}
@@ -79,7 +80,7 @@ def micro_batches(groups: Sequence[Group], advantages: Sequence[Tensor], budget:
         (group.turn.prompt, sample, float(advantages[g][i]))
         for g, group in enumerate(groups)
         if not group.uniform
-        for i, sample in enumerate(group.samples)
+        for i, (sample, _) in enumerate(group.scored)
     ]
     if not rows:
         return []
