@@ -3,7 +3,10 @@
 exact                                                  a verifier as it is
 tool_call:gym                                          one of its presets
 {name: tool_call, preset: schema, parallel: f1}        switches on top of a preset
-{first: [tool_call:schema, message]}                   see `pivot.verify.compose`
+{first: [tool_call:schema, message]}                   compositions, see `pivot.verify.compose`
+{all: [...]}
+{weighted: [{weight: 0.7, of: ...}, {weight: 0.3, of: ...}]}
+functional                                             a name for a composition, see `NAMED`
 """
 
 import dataclasses
@@ -15,8 +18,14 @@ from pathlib import Path
 from typing import Any
 
 from pivot.errors import UserError
+from pivot.verify import compose
 from pivot.verify.kinds import KINDS, Kind
 from pivot.verify.types import Verifier
+
+# Names for compositions.
+NAMED: dict[str, Any] = {"functional": {"first": ["tool_call:schema", "message:guarded"]}}
+COMPOSITIONS = ("first", "all", "weighted")
+_DEEPEST, _MOST_MEMBERS = 4, 16
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
@@ -36,7 +45,7 @@ def _sha(kind: Kind, options: Any) -> str:
 
 def _named(name: str, preset: str | None, switches: Mapping[str, Any], where: str) -> Verifier:
     if name not in KINDS:
-        raise UserError(f"{where}: unknown verifier {name!r}; {_nearest(name, KINDS)}")
+        raise UserError(f"{where}: unknown verifier {name!r}; {_nearest(name, [*KINDS, *NAMED])}")
     kind = KINDS[name]
     if preset is not None and preset not in kind.presets:
         raise UserError(f"{where}: verifier {name!r} has no preset {preset!r}; {_nearest(preset, kind.presets)}")
@@ -61,15 +70,55 @@ def build(spec: Any, where: str = "verify.name") -> Verifier:
         where: The configuration key it stands at, for errors.
 
     Raises:
-        UserError: An unknown verifier, preset or switch, or a switch's bad value, named.
+        UserError: An unknown verifier, preset or switch, a switch's bad value, or a composition that is none, named.
     """
+    return _build(spec, where, 0)
+
+
+def _build(spec: Any, where: str, depth: int) -> Verifier:
     if isinstance(spec, str):
+        if spec in NAMED:
+            return dataclasses.replace(_build(NAMED[spec], where, depth), name=spec)
         name, _, preset = spec.partition(":")
         return _named(name, preset or None, {}, where)
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         switches = {key: value for key, value in spec.items() if key not in ("name", "preset")}
         return _named(spec["name"], spec.get("preset"), switches, where)
-    raise UserError(f"{where}: {spec!r} is no verifier; write a name, or a mapping with `name`")
+    if isinstance(spec, Mapping) and len(spec) == 1:
+        kind, members = next(iter(spec.items()))
+        if kind in COMPOSITIONS:
+            return _composed(kind, members, f"{where}.{kind}", depth + 1)
+    wanted = "write a name, a mapping with `name`, or one of first, all and weighted with its list"
+    raise UserError(f"{where}: {str(spec)[:80]!r} is no verifier; {wanted}")
+
+
+def _composed(kind: str, members: Any, where: str, depth: int) -> Verifier:
+    if depth > _DEEPEST:
+        raise UserError(f"{where}: compositions are nested deeper than {_DEEPEST}; flatten them")
+    if not isinstance(members, list | tuple) or not 1 <= len(members) <= _MOST_MEMBERS:
+        raise UserError(f"{where}: give a list of 1 to {_MOST_MEMBERS} verifiers")
+    weights = [_weight(member, f"{where}[{n}]") for n, member in enumerate(members)] if kind == "weighted" else []
+    specs = [member["of"] for member in members] if weights else members
+    built = [_build(spec, f"{where}[{n}]", depth) for n, spec in enumerate(specs)]
+    decide = {
+        "first": lambda: compose.first(built),
+        "all": lambda: compose.every(built),
+        "weighted": lambda: compose.weighted(built, weights),
+    }[kind]()
+    digest = hashlib.sha256(f"{kind}:{weights}:{[verifier.sha for verifier in built]}".encode())
+    digest.update(Path(compose.__file__).read_bytes())
+    shown = ", ".join(verifier.name for verifier in built)
+    threads = max(verifier.threads for verifier in built)
+    return Verifier(f"{kind}({shown})", decide, digest.hexdigest()[:16], threads)
+
+
+def _weight(member: Any, where: str) -> float:
+    if not isinstance(member, Mapping) or set(member) != {"weight", "of"}:
+        raise UserError(f"{where}: a weighted verifier is a mapping of `weight` and `of`")
+    weight = member["weight"]
+    if isinstance(weight, bool) or not isinstance(weight, int | float) or not 0.0 < weight <= 1e6:
+        raise UserError(f"{where}.weight: {weight!r} is no number above 0 and up to 1000000")
+    return float(weight)
 
 
 @dataclass(frozen=True, slots=True)

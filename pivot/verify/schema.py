@@ -1,5 +1,6 @@
 """The little of JSON Schema that comparing arguments needs; never raises on untrusted tools."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,6 +8,13 @@ from typing import Any
 from pivot.trajectory.types import Tool
 
 _MOST_BRANCHES = 32
+_LONGEST_DESCRIPTION = 2_000
+_NO_ORDER = re.compile(
+    r"\b(?:order (?:does not|doesn't|is not|isn't) (?:matter|important|relevant|significant)"
+    r"|order is (?:irrelevant|unimportant|insignificant)|(?:in|of) any order|regardless of order|unordered)\b",
+    re.IGNORECASE,
+)
+_QUOTED = re.compile(r"'([^'\n]{1,60})'|\"([^\"\n]{1,60})\"|`([^`\n]{1,60})`")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +41,10 @@ class Schema:
 
     def child(self, key: str) -> "Schema":
         """Schema of an object's property."""
-        return _node(self._first("properties", key), self.root)
+        found = self._first("properties", key)
+        if found is None:
+            found = next((branch["additionalProperties"] for branch in self.branches if "additionalProperties" in branch), None)
+        return _node(found, self.root)
 
     def items(self) -> "Schema":
         """Schema of an array's items."""
@@ -51,6 +62,37 @@ class Schema:
     def default(self) -> Any:
         """The default value; None when there is none (absence and null are the same here)."""
         return next((branch["default"] for branch in self.branches if "default" in branch), None)
+
+    def enum(self) -> tuple[str, ...]:
+        """The only texts allowed, where the schema lists them; empty where any text is."""
+        values: list[str] = []
+        for branch in self.branches:
+            listed = branch["enum"] if "enum" in branch else [branch["const"]] if "const" in branch else None
+            if isinstance(listed, list):
+                values += [value for value in listed if isinstance(value, str)]
+            elif branch.get("type") == "string":
+                return ()
+        return tuple(values)
+
+    def formats(self) -> frozenset[str]:
+        """What `format` says, and `pattern` where one is given."""
+        named = {branch["format"] for branch in self.branches if isinstance(branch.get("format"), str)}
+        return frozenset(named | ({"pattern"} if any("pattern" in branch for branch in self.branches) else set()))
+
+    def is_set(self) -> bool:
+        """Whether an array is declared to be a set: `uniqueItems`, or a description that gives its order away."""
+        return any(branch.get("uniqueItems") is True for branch in self.branches) or (
+            _NO_ORDER.search(self.description()) is not None
+        )
+
+    def description(self) -> str:
+        """What the schema says in words; cut where it is endless."""
+        found = next((branch["description"] for branch in self.branches if "description" in branch), "")
+        return found[:_LONGEST_DESCRIPTION] if isinstance(found, str) else ""
+
+    def quoted(self) -> frozenset[str]:
+        """Texts that the description quotes, as in "either 'pending' or 'shipped'"."""
+        return frozenset(next(filter(None, match.groups())) for match in _QUOTED.finditer(self.description()))
 
     def _first(self, keyword: str, key: str) -> Any:
         for branch in self.branches:
