@@ -1,15 +1,17 @@
-"""What can be checked before ranks start: missing files and directories, by the key that names them."""
+"""What can be checked before ranks start: missing files by the key that names them, the arithmetic of the layout."""
 
 from pathlib import Path
 
 from pivot.config import Config
 from pivot.errors import UserError
+from pivot.layout import layout
 
+SHARDED = ("train", "sft", "export")  # recipes whose policy is spread over the ranks
 DATA_KEYS = {"mine": ("data.candidates",), "train": ("data.pivots",)}
 
 
 def check(recipe: str, config: Config) -> None:
-    """Refuse a run whose inputs are not there.
+    """Refuse a run whose inputs are not there or whose layout does not fit its ranks.
 
     Raises:
         UserError: naming the key, the path and the fix.
@@ -19,6 +21,8 @@ def check(recipe: str, config: Config) -> None:
             checkpoint(f"evaluate.models.{name}", path)
     else:
         checkpoint("model.path", config.model.path)
+    if recipe in SHARDED:
+        layout(config.parallel).check(config.parallel.ranks)
     wanted = dict.fromkeys(DATA_KEYS.get(recipe, ()))
     if recipe == "sft" and config.supervised.data == "candidates":
         wanted["data.candidates"] = None

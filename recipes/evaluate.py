@@ -14,7 +14,8 @@ from torch import Tensor
 from pivot import ranks
 from pivot.config import Config
 from pivot.errors import UserError
-from pivot.policy import Layout, initialize
+from pivot.layout import Layout
+from pivot.policy import initialize
 from pivot.program import program
 from pivot.report.terminal import print_evaluation
 from pivot.rollout import Engine, Sampling, prepare_environment

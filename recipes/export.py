@@ -11,9 +11,10 @@ from transformers import AutoModelForCausalLM
 from pivot import ranks
 from pivot.config import Config
 from pivot.errors import UserError
+from pivot.layout import layout
 from pivot.policy import PackedSample, Policy, initialize
 from pivot.program import program
-from pivot.train.assemble import layout, optimizer
+from pivot.train.assemble import optimizer
 from pivot.train.callbacks import newest
 
 LIMIT = {"float32": 1e-4, "bfloat16": 0.5}
@@ -21,13 +22,16 @@ LIMIT = {"float32": 1e-4, "bfloat16": 0.5}
 
 @program
 def main(config: Config) -> None:
-    initialize(layout(config), config.run.seed)
+    initialize(layout(config.parallel), config.run.seed)
     checkpoints = Path(config.run.dir) / "checkpoints"
     checkpoint = Path(config.export.checkpoint) if config.export.checkpoint else newest(checkpoints)
     if checkpoint is None or not checkpoint.is_dir():
         raise UserError(f"{checkpoint or checkpoints}: no checkpoint here; train first, or set export.checkpoint")
     policy = Policy.from_hf(
-        config.model.path, layout(config), dtype=getattr(torch, config.model.dtype), optimizer=optimizer(config)
+        config.model.path,
+        layout(config.parallel),
+        dtype=getattr(torch, config.model.dtype),
+        optimizer=optimizer(config),
     )
     policy.load(checkpoint)
     out = Path(config.export.out)

@@ -13,6 +13,7 @@ from rich.console import Console
 
 from pivot import ranks
 from pivot.config import Config
+from pivot.layout import Layout
 from pivot.mine.fingerprint import fingerprint
 from pivot.mine.groups import Scorer, Turn
 from pivot.mine.mining import mine
@@ -21,7 +22,7 @@ from pivot.mine.progress import MiningProgress, closing_table
 from pivot.mine.select import Profile, select
 from pivot.mine.store import Shard, done_ids, merged, prepare
 from pivot.mine.turns import Encoded, encode, read_candidates
-from pivot.policy import Layout, initialize
+from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment

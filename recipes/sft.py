@@ -14,20 +14,21 @@ from transformers import AutoTokenizer
 from pivot import ranks
 from pivot.baseline.supervised import Document, StepLoader, SupervisedModule, action_document, endless
 from pivot.config import Config
+from pivot.layout import layout
 from pivot.mine.turns import encode, read_candidates
 from pivot.policy import Policy, initialize
 from pivot.program import program
-from pivot.train.assemble import build_trainer, layout, optimizer
+from pivot.train.assemble import build_trainer, optimizer
 from pivot.train.callbacks import LossLine
 from pivot.world.corpus import documents
 
 
 @program
 def main(config: Config) -> None:
-    initialize(layout(config), config.run.seed)
+    initialize(layout(config.parallel), config.run.seed)
     policy = Policy.from_hf(
         config.model.path,
-        layout(config),
+        layout(config.parallel),
         dtype=getattr(torch, config.model.dtype),
         optimizer=optimizer(config),
         freeze_router=config.model.freeze_router,

@@ -13,6 +13,7 @@ from torch.utils.data import DataLoader
 from pivot import ranks
 from pivot.config import Config
 from pivot.grpo.losses import Clip
+from pivot.layout import layout
 from pivot.mine.groups import Scorer, Turn
 from pivot.mine.turns import encode, read_candidates
 from pivot.policy import Policy, initialize
@@ -20,7 +21,7 @@ from pivot.program import program
 from pivot.prompt import action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest
-from pivot.train.assemble import build_trainer, layout, optimizer
+from pivot.train.assemble import build_trainer, optimizer
 from pivot.train.callbacks import StepLine
 from pivot.train.loader import PivotLoader
 from pivot.train.module import PivotModule, StepSettings
@@ -31,10 +32,10 @@ from pivot.verify import build_verifiers
 @program
 def main(config: Config) -> None:
     prepare_environment()
-    initialize(layout(config), config.run.seed)
+    initialize(layout(config.parallel), config.run.seed)
     policy = Policy.from_hf(
         config.model.path,
-        layout(config),
+        layout(config.parallel),
         dtype=getattr(torch, config.model.dtype),
         optimizer=optimizer(config),
         freeze_router=config.model.freeze_router,
@@ -70,7 +71,7 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
     reference = None
     if config.train.kl_every:
         dtype = getattr(torch, config.model.dtype)
-        reference = Policy.from_hf(config.model.path, layout(config), dtype=dtype, optimizer=None)
+        reference = Policy.from_hf(config.model.path, layout(config.parallel), dtype=dtype, optimizer=None)
     settings = StepSettings(
         seed=config.run.seed,
         group_size=config.train.group_size,

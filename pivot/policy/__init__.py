@@ -12,7 +12,6 @@ from pivot.policy.checkpoint import CheckpointError, verify  # noqa: E402
 from pivot.policy.optimizer import OptimizerSettings  # noqa: E402
 from pivot.policy.policy import LossFn, PackedSample, Policy  # noqa: E402
 from pivot.policy.topology import (  # noqa: E402
-    Layout,
     data_parallel_rank,
     data_parallel_size,
     initialize,
@@ -21,7 +20,6 @@ from pivot.policy.topology import (  # noqa: E402
 
 __all__ = [
     "CheckpointError",
-    "Layout",
     "LossFn",
     "OptimizerSettings",
     "PackedSample",

@@ -34,7 +34,7 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer.optimizer import MegatronOptimizer
 from torch.distributed.checkpoint import FileSystemWriter
 
-from pivot.policy.topology import Layout
+from pivot.layout import Layout
 
 FORMAT = 1
 MANIFEST = "manifest.json"

@@ -17,8 +17,8 @@ from megatron.core.transformer import TransformerConfig
 from torch import Tensor
 
 from pivot.errors import UserError
+from pivot.layout import Layout
 from pivot.policy import spec
-from pivot.policy.topology import Layout
 
 FAMILIES = ("qwen3_moe", "qwen3", "llama")
 

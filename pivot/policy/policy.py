@@ -23,6 +23,7 @@ from megatron.core.transformer.module import Float16Module
 from safetensors.torch import save_file
 from torch import Tensor
 
+from pivot.layout import Layout
 from pivot.policy import checkpoint, hf, optimizer
 from pivot.policy.logprobs import vocab_parallel_logprobs
 from pivot.policy.model import (
@@ -36,7 +37,7 @@ from pivot.policy.model import (
 )
 from pivot.policy.optimizer import OptimizerSettings
 from pivot.policy.packing import Pack, PackedSample, pack
-from pivot.policy.topology import Layout, from_last_stage
+from pivot.policy.topology import from_last_stage
 
 LossFn = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(micro-batch index, logprobs [n], entropy [n]) -> (scalar loss that depends on them, metrics).

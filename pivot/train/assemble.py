@@ -7,21 +7,10 @@ from nemo.utils.exp_manager import exp_manager
 
 from pivot import ranks
 from pivot.config import Config
-from pivot.policy import Layout, OptimizerSettings, Policy
+from pivot.policy import OptimizerSettings, Policy
 from pivot.train.callbacks import Checkpoints, newest
 from pivot.train.logs import loggers
 from pivot.train.strategy import MegatronStrategy
-
-
-def layout(config: Config) -> Layout:
-    parallel = config.parallel
-    return Layout(
-        tensor=parallel.tensor,
-        pipeline=parallel.pipeline,
-        expert=parallel.expert,
-        expert_tensor=parallel.expert_tensor,
-        sequence=parallel.sequence,
-    )
 
 
 def optimizer(config: Config) -> OptimizerSettings:

@@ -324,7 +324,8 @@ def replicas(path: Path) -> dict[str, Any]:
 
 def colocated(path: Path) -> dict[str, Any]:
     """The real policy on TP=2, EP=2 and an engine a rank: push, probe, train, push, probe."""
-    from pivot.policy import Layout, OptimizerSettings, PackedSample, Policy, initialize
+    from pivot.layout import Layout
+    from pivot.policy import OptimizerSettings, PackedSample, Policy, initialize
 
     initialize(Layout(tensor=2, expert=2), seed=5)
     policy = Policy.from_hf(path, Layout(tensor=2, expert=2), optimizer=OptimizerSettings())

@@ -15,8 +15,8 @@ import torch
 from conftest import Reference
 from launch import ROOT, launch
 
+from pivot.layout import Layout
 from pivot.policy import CheckpointError, OptimizerSettings, verify
-from pivot.policy.topology import Layout
 
 WORKERS = Path(__file__).with_name("workers.py")
 LAYOUT = Layout(tensor=2, expert=2)
@@ -161,7 +161,7 @@ def test_kill_while_saving_leaves_the_previous_checkpoint(
     """SIGKILL at many moments of a loop that saves over the same name: what is there always verifies."""
     target = tmp_path / "latest"
     program = (
-        "import sys; from pathlib import Path; from pivot.policy import *\n"
+        "import sys; from pivot.layout import Layout; from pivot.policy import *\n"
         "initialize(Layout(), 1); p = Policy.from_hf(sys.argv[1], Layout(), optimizer=OptimizerSettings())\n"
         "for i in range(1000):\n p.save(sys.argv[2], {'step': i}); print(i, flush=True)\n"
     )

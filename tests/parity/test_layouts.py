@@ -11,7 +11,7 @@ from conftest import Reference
 from launch import launch
 from torch import Tensor
 
-from pivot.policy.topology import Layout
+from pivot.layout import Layout
 
 WORKERS = Path(__file__).with_name("workers.py")
 LOGPROB = 1e-4  # largest absolute error

@@ -13,11 +13,11 @@ from conftest import Reference
 from safetensors.torch import load_file, save_file
 
 from pivot.errors import UserError
+from pivot.layout import Layout
 from pivot.policy import hf
 from pivot.policy.logprobs import vocab_parallel_logprobs
 from pivot.policy.model import check_layout, read_config, read_shape
 from pivot.policy.packing import PackedSample, pack
-from pivot.policy.topology import Layout
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3_moe",

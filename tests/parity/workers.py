@@ -14,8 +14,8 @@ import torch.distributed as dist
 from conftest import loss_weights
 from torch import Tensor
 
+from pivot.layout import Layout
 from pivot.policy import (
-    Layout,
     OptimizerSettings,
     PackedSample,
     Policy,

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from conftest import SMALL, kill_when, pivot
 from safetensors.torch import load_file
+
+from tests.system.running import SMALL, kill_when, pivot
 
 
 def test_the_summary_holds_what_it_promises(demo: Path) -> None:

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from conftest import pivot
+
+from tests.system.running import pivot
 
 CHAT = {"messages": [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Hello, Ann."}], "tools": []}
 

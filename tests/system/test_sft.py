@@ -2,10 +2,9 @@
 
 from pathlib import Path
 
-from conftest import pivot
-
 from pivot.demo.run import CHECKPOINT
 from pivot.report.metrics import read_metrics
+from tests.system.running import pivot
 
 
 def test_sft_on_the_demos_candidates_lowers_their_loss(demo: Path, tmp_path: Path) -> None:
