@@ -14,6 +14,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pivot.errors import UserError
+from pivot.mine.select import PRESETS
 
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
@@ -63,6 +64,8 @@ class RolloutSection:
 @dataclass(frozen=True, slots=True)
 class PromptSection:
     tool_parser: str = "hermes"
+    thinking: str = "keep"
+    over_long: str = "skip"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,11 +77,19 @@ class VerifySection:
 @dataclass(frozen=True, slots=True)
 class MineSection:
     store: str = "data/mine"
+    shard: str | None = None
+    stale: str = "refuse"
     group_size: int = 8
     wave: int = 32
-    require_variance: bool = True
-    max_mean: float = 1.0
-    fresh: bool = False
+    waves: list[int] | None = None
+    error_rate: float = 0.0
+    prior: float = 0.5
+    select: str = "paper"
+    require_variance: bool | None = None
+    max_mean: float | None = None
+    per_trajectory: int | None = None
+    message_share: float | None = None
+    domain_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,12 +222,16 @@ def check(config: Config) -> None:
         ("model.dtype", config.model.dtype, config.model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
         ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
-        ("mine.wave", config.mine.wave, config.mine.wave >= 1, "at least 1"),
+        *mining_rules(config.mine),
         ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
         ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
         ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
          "1.0 (a truncated distribution has no exact logprob in training)"),
+        ("prompt.thinking", config.prompt.thinking, config.prompt.thinking in ("keep", "strip", "last"),
+         "keep, strip or last"),
+        ("prompt.over_long", config.prompt.over_long, config.prompt.over_long in ("skip", "truncate"),
+         "skip or truncate"),
         ("grpo.advantage", config.grpo.advantage, config.grpo.advantage in ("group", "leave_one_out"),
          "group or leave_one_out"),
         ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
@@ -225,6 +240,26 @@ def check(config: Config) -> None:
     for key, value, ok, wanted in rules:
         if not ok:
             raise UserError(f"configuration key '{key}' is {value!r}: it must be {wanted}")
+
+
+def mining_rules(mine: MineSection) -> list[tuple[str, Any, bool, str]]:
+    """(key, value, whether it can be used, what it must be) of the mining section."""
+    waves = mine.waves or [mine.group_size]
+    return [
+        ("mine.stale", mine.stale, mine.stale in ("refuse", "redo"), "refuse or redo"),
+        ("mine.wave", mine.wave, mine.wave >= 1, "at least 1"),
+        ("mine.waves", mine.waves, min(waves) >= 1 and sum(waves) == mine.group_size,
+         f"null, or positive numbers that add up to mine.group_size ({mine.group_size})"),
+        ("mine.error_rate", mine.error_rate, 0 <= mine.error_rate < 1, "at least 0 and below 1"),
+        ("mine.prior", mine.prior, mine.prior > 0, "greater than 0"),
+        ("mine.select", mine.select, mine.select in PRESETS, f"one of {', '.join(PRESETS)}"),
+        ("mine.per_trajectory", mine.per_trajectory, mine.per_trajectory is None or mine.per_trajectory >= 1,
+         "null or at least 1"),
+        ("mine.message_share", mine.message_share, mine.message_share is None or 0 <= mine.message_share <= 1,
+         "null or a share from 0 to 1"),
+        ("mine.domain_ratio", mine.domain_ratio, mine.domain_ratio is None or mine.domain_ratio >= 1,
+         "null or at least 1"),
+    ]  # fmt: skip
 
 
 def compose(recipe: str | None, overrides: list[str]) -> DictConfig:

@@ -17,6 +17,7 @@ from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import initialize
 from pivot.program import program
+from pivot.prompt import PromptEncoder, action_parser
 from pivot.report.terminal import print_evaluation
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest
@@ -71,7 +72,11 @@ def evaluate(config: Config, engine: Engine, seed: int) -> dict[str, dict[str, o
     """One model, one seed: every rank plays its share of the tasks and answers its share of the questions."""
     section = config.evaluate
     sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
-    model = Model(engine, sampling, seed)
+    prompts = PromptEncoder(
+        engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long
+    )
+    parse = action_parser(config.prompt.tool_parser, engine.tokenizer)
+    model = Model(engine, prompts, parse, sampling, seed)
     in_domain = episodes(model, ranks.share(make_tasks(section.tasks, seed)), section.max_turns)
     ood = questions(model, ranks.share(make_questions(section.questions, seed)))
     return {"in_domain": total([in_domain]), "ood": total([ood])}

@@ -1,11 +1,14 @@
 """Mine pivots: profile every candidate with the model you will train, keep the turns whose rewards vary.
 
-pivot mine model.path=MODEL data.candidates=DIR/candidates.jsonl data.pivots=DIR/pivots.jsonl mine.store=DIR/store
+    pivot mine model.path=MODEL data.candidates=DIR/candidates.jsonl data.pivots=DIR/pivots.jsonl mine.store=DIR/store
+
+Killed, it goes on where it stopped. Over several jobs, add mine.shard=0/4 … 3/4 with one store: the job that finishes
+last selects. When every candidate is profiled, the same command selects anew without an engine (mine.select=hard).
 """
 
-import json
-from collections import Counter
+import os
 from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,29 +17,99 @@ from rich.console import Console
 from pivot import ranks
 from pivot.config import Config
 from pivot.layout import Layout
-from pivot.mine.fingerprint import fingerprint
+from pivot.mine.adaptive import Plan
+from pivot.mine.fingerprint import fingerprint, prompt_sha
 from pivot.mine.groups import Scorer, Turn
 from pivot.mine.mining import mine
-from pivot.mine.order import prefix_order, split_contiguous
+from pivot.mine.order import distinct_tokens, prefix_order, split_contiguous
 from pivot.mine.progress import MiningProgress, closing_table
-from pivot.mine.select import Profile, select
-from pivot.mine.store import Shard, done_ids, merged, prepare
+from pivot.mine.results import Prefill, select_all, write
+from pivot.mine.select import Caps, rule
+from pivot.mine.shards import Part, part
+from pivot.mine.store import Shard, done_ids, locked, prepare
 from pivot.mine.turns import Encoded, encode, read_candidates
 from pivot.policy import initialize
 from pivot.program import program
-from pivot.prompt import action_parser
+from pivot.prompt import PromptEncoder, action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
-from pivot.trajectory.atomic import atomic_write
-from pivot.trajectory.rows import to_row
-from pivot.verify import build_verifiers
+from pivot.verify import Verifiers, build_verifiers
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What there is to do, before an engine is started.
+
+    Attributes:
+        encoded: Candidates that became prompts, and those that did not.
+        turns: The former in prefix order, of all jobs.
+        part: Which of them this job does.
+        todo: Those of this job's that have no profile yet.
+        plan: How many samples each gets.
+        made_by: What profiles depend on.
+    """
+
+    encoded: Encoded
+    turns: Sequence[Turn]
+    part: Part
+    todo: Sequence[Turn]
+    plan: Plan
+    made_by: dict[str, Any]
 
 
 @program
 def main(config: Config) -> None:
     prepare_environment()
     initialize(Layout(), config.run.seed)
-    candidates = read_candidates(config.data.candidates, config.data.limit)
+    console = Console(soft_wrap=True, quiet=ranks.rank() != 0)
     verifiers = build_verifiers(config.verify.name, config.verify.domains)
+    job = prepare_job(config, verifiers, console)
+    ranks.barrier()  # nobody appends before everybody has read what is done
+    prefill = sample(config, job, verifiers, console) if job.todo else None
+    if ranks.rank() == 0:
+        finish(config, job, prefill, console)
+    ranks.barrier()
+
+
+def prepare_job(config: Config, verifiers: Verifiers, console: Console) -> Job:
+    """Encode the candidates, make or check the store, see what is left to do."""
+    tokenizer = load_tokenizer(config.model.path)
+    prompts = PromptEncoder(tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
+    encoded = encode(
+        read_candidates(config.data.candidates, config.data.limit),
+        prompts,
+        prompts.room(config.rollout.max_model_len, config.rollout.max_tokens),
+    )
+    turns = [encoded.turns[i] for i in prefix_order([turn.candidate for turn in encoded.turns])]
+    section = config.mine
+    chosen = rule(section.select, require_variance=section.require_variance, max_mean=section.max_mean)
+    plan = Plan(tuple(section.waves or [section.group_size]), chosen, section.error_rate, section.prior)
+    made_by = fingerprint(
+        Path(config.model.path), str(tokenizer.chat_template), prompt_sha(prompts.identity, config.prompt.tool_parser),
+        verifiers, sampling(config), plan,
+        max_model_len=config.rollout.max_model_len, dtype=config.model.dtype, seed=config.run.seed,
+    )  # fmt: skip
+    if moved := prepare(Path(section.store), made_by, redo=section.stale == "redo"):
+        console.print(f"profiles made another way are in {moved}", markup=False)
+    mine_part = part(section.shard, os.environ, ranks.size())
+    own = split_contiguous([len(turn.prompt) for turn in turns], mine_part.count)[mine_part.index]
+    done = done_ids(Path(section.store))
+    todo = [turns[i] for i in own if turns[i].candidate.candidate_id not in done]
+    return Job(encoded, turns, mine_part, todo, plan, made_by)
+
+
+def load_tokenizer(path: str) -> Any:
+    """The checkpoint's own tokenizer, without an engine."""
+    from transformers import AutoTokenizer
+
+    return AutoTokenizer.from_pretrained(path)
+
+
+def sampling(config: Config) -> Sampling:
+    return Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
+
+
+def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> Prefill:
+    """Profile this rank's share of the job; collective over the job's ranks."""
     engine = Engine(
         config.model.path,
         dtype=config.model.dtype,
@@ -45,65 +118,44 @@ def main(config: Config) -> None:
         kv_cache_bytes=config.rollout.kv_cache_mb << 20,
     )
     scorer = Scorer(action_parser(config.prompt.tool_parser, engine.tokenizer), verifiers)
-    encoded = encode(candidates, engine.tokenizer, config.rollout.max_model_len - 1)
-    turns = [encoded.turns[i] for i in prefix_order([turn.candidate for turn in encoded.turns])]
-    sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
     store = Path(config.mine.store)
-    made_by = fingerprint(
-        Path(config.model.path), str(engine.tokenizer.chat_template), verifiers, sampling,
-        group_size=config.mine.group_size, max_model_len=config.rollout.max_model_len, dtype=config.model.dtype,
-        seed=config.run.seed,
-    )  # fmt: skip
-    if ranks.rank() == 0:
-        prepare(store, made_by, fresh=config.mine.fresh)
-    ranks.barrier()
-    done = done_ids(store)
-    ranks.barrier()  # nobody appends before everybody has read what is done
-    todo = [turn for turn in turns if turn.candidate.candidate_id not in done]
-    share = [todo[i] for i in split_contiguous([len(turn.prompt) for turn in todo], ranks.size())[ranks.rank()]]
-    first = ranks.rank() == 0
-    console = Console(soft_wrap=True, quiet=not first)  # one bar for all ranks: rank 0 follows every shard
-    with MiningProgress(len(turns), store, console) as bar, Shard(store, ranks.rank()) as shard:
+    share = split_contiguous([len(turn.prompt) for turn in job.todo], ranks.size())[ranks.rank()]
+    first = ranks.rank() == 0  # one bar for all ranks: rank 0 follows every shard
+    with (
+        Shard(store, job.part.file(ranks.rank()), job.made_by) as shard,
+        MiningProgress(len(job.turns), store, console) as bar,
+    ):
         mine(
-            share, engine, shard, scorer,
-            group_size=config.mine.group_size, wave=config.mine.wave, seed=config.run.seed, sampling=sampling,
+            [job.todo[i] for i in share], engine, shard, scorer, job.plan,
+            wave=config.mine.wave, seed=config.run.seed, sampling=sampling(config),
             progress=bar.update if first else lambda: None,
         )  # fmt: skip
-        ranks.barrier()
+        computed = sum(ranks.gather([engine.prefill_tokens]))
         if first:
             bar.update()
-    if first:
-        finish(config, encoded, turns, store, made_by, console)
-    ranks.barrier()
+    return Prefill(computed, distinct_tokens(turn.prompt for turn in job.todo))
 
 
-def profiles_of(store: Path, turns: Sequence[Turn]) -> list[Profile]:
-    """Profiles in the store, in the order of `turns`."""
-    return [stored.profile() for stored in merged(store, [turn.candidate.candidate_id for turn in turns])]
-
-
-def finish(
-    config: Config, encoded: Encoded, turns: Sequence[Turn], store: Path, made_by: dict[str, Any], console: Console
-) -> None:
-    """Select, write the pivot rows and `mine.json` beside them, print the table."""
-    profiles = profiles_of(store, turns)
-    kept, cut = select(profiles, require_variance=config.mine.require_variance, max_mean=config.mine.max_mean)
-    by_id = {turn.candidate.candidate_id: turn.candidate for turn in turns}
-    pivots = Path(config.data.pivots)
-    pivots.parent.mkdir(parents=True, exist_ok=True)
-    with atomic_write(pivots) as file:
-        for profile in kept:
-            about = made_by | {"model": config.model.path, "rewards": profile.rewards, "mean": profile.mean,
-                               "variance": profile.variance, "reasons": profile.reasons}  # fmt: skip
-            file.write(json.dumps(to_row(by_id[profile.candidate_id], about), ensure_ascii=False) + "\n")
-    kinds = Counter(profile.kind for profile in profiles)
-    summary = {
-        "candidates": len(profiles), "all0": kinds["all0"], "mixed": kinds["mixed"], "all1": kinds["all1"],
-        "selected": len(kept), "cut": dict(cut), "skipped": dict(encoded.skipped),
-    }  # fmt: skip
-    with atomic_write(store / "mine.json") as file:
-        file.write(json.dumps(summary, indent=2) + "\n")
-    console.print(closing_table(profiles, kept, cut, encoded.skipped, pivots))
+def finish(config: Config, job: Job, prefill: Prefill | None, console: Console) -> None:
+    """Select over all jobs' profiles, if this job was the last; jobs that end together do it one after the other."""
+    store = Path(config.mine.store)
+    with locked(store):
+        missing = len({turn.candidate.candidate_id for turn in job.turns} - done_ids(store))
+        if missing:
+            console.print(f"this part is done; {missing} candidates of other parts are not, so nothing is selected yet")
+            return
+        caps = Caps(config.mine.per_trajectory, config.mine.message_share, config.mine.domain_ratio)
+        selected = select_all(store, job.turns, job.plan.rule, caps)
+        settings = {
+            "skipped": dict(job.encoded.skipped),
+            "notes": dict(job.encoded.notes),
+            "rule": asdict(job.plan.rule),
+            "caps": asdict(caps),
+            "prefill": {**asdict(prefill), "ratio": round(prefill.ratio, 4)} if prefill else None,
+        }
+        about = {**job.made_by, "model": config.model.path}
+        write(Path(config.data.pivots), store, job.turns, selected, about, settings)
+    console.print(closing_table(selected, job.encoded.skipped, prefill, Path(config.data.pivots)))
 
 
 if __name__ == "__main__":

@@ -18,6 +18,7 @@ from pivot.layout import layout
 from pivot.mine.turns import encode, read_candidates
 from pivot.policy import Policy, initialize
 from pivot.program import program
+from pivot.prompt import PromptEncoder
 from pivot.train.assemble import build_trainer, optimizer
 from pivot.train.callbacks import LossLine
 from pivot.world.corpus import documents
@@ -57,8 +58,9 @@ def stream(config: Config) -> Iterator[Document]:
     if config.supervised.data == "corpus":
         return iter(documents(tokenizer, config.run.seed))
     candidates = read_candidates(config.data.candidates, config.data.limit)
-    turns = encode(candidates, tokenizer, config.rollout.max_model_len - 1).turns
-    examples = [action_document(turn, tokenizer) for turn in turns]
+    prompts = PromptEncoder(tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
+    turns = encode(candidates, prompts, prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)).turns
+    examples = [action_document(turn, prompts) for turn in turns]
 
     def epoch(number: int) -> list[Document]:
         return random.Random(f"{config.run.seed}:{number}").sample(examples, len(examples))

@@ -18,7 +18,7 @@ from pivot.mine.groups import Scorer, Turn
 from pivot.mine.turns import encode, read_candidates
 from pivot.policy import Policy, initialize
 from pivot.program import program
-from pivot.prompt import action_parser
+from pivot.prompt import PromptEncoder, action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest
 from pivot.train.assemble import build_trainer, optimizer
@@ -43,10 +43,11 @@ def main(config: Config) -> None:
     engine = start_engine(config)
     module = build_module(config, policy, engine)
     trainer = build_trainer(config, policy, steps=config.train.steps, line=StepLine(config.train.steps))
-    room = config.rollout.max_model_len - 1
-    turns = encode(read_candidates(config.data.pivots, config.data.limit), engine.tokenizer, room).turns
+    prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
+    room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
+    turns = encode(read_candidates(config.data.pivots, config.data.limit), prompts, room).turns
     loader = PivotLoader(turns, batch=config.train.prompts_per_step, steps=config.train.steps, seed=config.run.seed)
-    held_out = validation_turns(config, engine, room)
+    held_out = validation_turns(config, prompts, room)
     # one batch; a bare list of lists would be taken for many loaders
     trainer.fit(module, loader, DataLoader([held_out], batch_size=None) if held_out else None)
     policy.save_hf(Path(config.run.dir) / "hf", config.model.path)
@@ -98,10 +99,10 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
     return PivotModule(policy, reference, engine, manifest, scorer, grpo, settings)
 
 
-def validation_turns(config: Config, engine: Engine, room: int) -> list[Turn]:
+def validation_turns(config: Config, prompts: PromptEncoder, room: int) -> list[Turn]:
     if not config.data.validation:
         return []
-    turns = encode(read_candidates(config.data.validation, None), engine.tokenizer, room).turns
+    turns = encode(read_candidates(config.data.validation, None), prompts, room).turns
     return turns[: config.train.validation_pivots]
 
 

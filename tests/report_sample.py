@@ -10,7 +10,11 @@ def report(hostile: str) -> ReportData:
         MinedCandidate("id2", hostile, 1, 2, hostile, (0.0, 0.0), 0.0, 0.0, False),
         MinedCandidate("id3", hostile, 0, 1, "message", (1.0, 1.0), 1.0, 0.0, False),
     ]
-    samples = (ExampleSample(hostile, 1.0, hostile), ExampleSample("plain", 0.0, "wrong tool"))
+    samples = (
+        ExampleSample(hostile, 1.0, hostile),
+        ExampleSample("plain", 0.0, "wrong tool"),
+        ExampleSample("unjudged", None, "judge_timeout"),
+    )
     return ReportData(
         title=hostile,
         summary={"train": {"steps": 2, hostile: 1.0}, "seconds": {"mine": 1.5, hostile: 2}, hostile: {"a": 1}},

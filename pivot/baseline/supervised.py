@@ -11,7 +11,7 @@ from torch import Tensor
 
 from pivot.mine.groups import Turn
 from pivot.policy import PackedSample, Policy, data_parallel_rank, data_parallel_size
-from pivot.prompt import render_action
+from pivot.prompt import PromptEncoder
 from pivot.train.packing import plan
 from pivot.train.schedule import cosine
 from pivot.train.strategy import PolicyOptimizer
@@ -34,10 +34,15 @@ class ActionDocument:
     loss_weights: Sequence[float]
 
 
-def action_document(turn: Turn, tokenizer: Any) -> ActionDocument:
-    """The SFT example of a turn: same prompt as in mining and training, the expert's action as the answer."""
-    action = tokenizer(render_action(turn.candidate.expected), add_special_tokens=False)["input_ids"]
-    action = [*action, tokenizer.eos_token_id]
+def action_document(turn: Turn, prompts: PromptEncoder) -> ActionDocument:
+    """The SFT example of a turn: same prompt as in mining and training, the expert's action as the template prints it.
+
+    Args:
+        turn: as `pivot.mine.turns.encode` made it.
+        prompts: what made it.
+    """
+    candidate = turn.candidate
+    action = prompts.answer(candidate.messages, candidate.tools, candidate.expected)
     return ActionDocument([*turn.prompt, *action], [0.0] * len(turn.prompt) + [1.0] * len(action))
 
 

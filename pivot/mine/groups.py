@@ -65,10 +65,14 @@ class Group:
 
 @dataclass(frozen=True, slots=True)
 class Scorer:
-    """How a sampled text becomes a verdict: the engine's tool parser, then the verifier of the candidate's domain."""
+    """How a sampled text becomes a verdict: the engine's tool parser, then the verifier of the candidate's domain.
+
+    `ask` is the colocated engine for a judge; None where its weights change.
+    """
 
     parse: Callable[[str, Sequence[Tool]], Action]
     verifiers: Verifiers
+    ask: Callable[[str, int], str | None] | None = None
 
 
 Sampler = Callable[[list[list[int]], list[int], int], list[list[Sampled]]]
@@ -103,5 +107,5 @@ def judge(candidate: Candidate, sampled: Sampled, scorer: Scorer) -> Verdict:
     if sampled.finish_reason == "length":
         return Verdict(0.0, "over_long")
     actual = scorer.parse(sampled.text, candidate.tools)
-    context = Context(candidate.tools, candidate.messages)
+    context = Context(candidate.tools, candidate.messages, scorer.ask)
     return scorer.verifiers.of(candidate.domain)(actual, candidate.expected, context)

@@ -3,9 +3,11 @@
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
+from pivot.mine.adaptive import Plan
 from pivot.mine.groups import Group, Sampled, Scorer, Turn, sample_seed, verify
 from pivot.mine.store import Shard, StoredProfile, StoredSample
 from pivot.rollout.types import Sampling
+from pivot.verify.types import ERROR
 
 
 class Samples(Protocol):
@@ -21,8 +23,8 @@ def mine(
     engine: Samples,
     shard: Shard,
     scorer: Scorer,
+    plan: Plan,
     *,
-    group_size: int,
     wave: int,
     seed: int,
     sampling: Sampling,
@@ -35,7 +37,7 @@ def mine(
         engine: holds the policy that will be trained; difficulty does not carry over between models.
         shard: this rank's part of the store.
         scorer: functional equivalence to the expert's action.
-        group_size: G.
+        plan: G, and whether candidates whose outcome is settled get fewer samples.
         wave: turns between two writes.
         seed: of the run; a sample depends on it and on the candidate alone.
         sampling: temperature, nucleus, length.
@@ -43,19 +45,28 @@ def mine(
     """
     for start in range(0, len(turns), wave):
         part = turns[start : start + wave]
-        seeds = [sample_seed(seed, turn.candidate.candidate_id) for turn in part]
-        samples = engine.sample([list(turn.prompt) for turn in part], seeds, group_size, sampling)
-        groups = verify(part, samples, scorer)
-        shard.append(record(group) for group in groups)
+        drawn: list[list[StoredSample]] = [[] for _ in part]
+        for count in plan.waves:
+            live = [i for i, samples in enumerate(drawn) if not plan.settled([sample.reward for sample in samples])]
+            asked = [part[i] for i in live]
+            seeds = [sample_seed(seed, part[i].candidate.candidate_id) + len(drawn[i]) for i in live]
+            samples = engine.sample([list(turn.prompt) for turn in asked], seeds, count, sampling)
+            for i, group in zip(live, verify(asked, samples, scorer), strict=True):
+                drawn[i] += stored(group)
+        ids = [turn.candidate.candidate_id for turn in part]
+        shard.append(StoredProfile(name, tuple(samples)) for name, samples in zip(ids, drawn, strict=True))
         progress()
 
 
-def record(group: Group) -> StoredProfile:
+def stored(group: Group) -> list[StoredSample]:
     """What is kept of a group: enough to select, to explain and to show."""
-    return StoredProfile(
-        group.turn.candidate.candidate_id,
-        tuple(
-            StoredSample(sample.text, verdict.reward, verdict.reason, len(sample.token_ids))
-            for sample, verdict in zip(group.samples, group.verdicts, strict=True)
-        ),
-    )
+    return [
+        StoredSample(
+            sample.text,
+            None if verdict.status == ERROR else verdict.reward,
+            verdict.reason,
+            len(sample.token_ids),
+            verdict.used,
+        )
+        for sample, verdict in zip(group.samples, group.verdicts, strict=True)
+    ]

@@ -1,7 +1,7 @@
 """The order in which candidates are sampled, so that the engine's prefix cache is worth most."""
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import accumulate, pairwise
 
 from pivot.trajectory.identity import message_digest, tools_digest
@@ -54,3 +54,29 @@ def split_contiguous(weights: Sequence[float], parts: int) -> list[range]:
         cuts.append(max(nearer, cuts[-1]))
     cuts.append(len(weights))
     return [range(start, end) for start, end in pairwise(cuts)]
+
+
+def distinct_tokens(prompts: Iterable[Sequence[int]]) -> int:
+    """Tokens of the tree that prompts form when common beginnings are stored once.
+
+    It is the least that a prefill can compute. In sorted order every prompt shares its longest known beginning with
+    its predecessor, so the sum of what lies behind that is the exact size of the tree.
+    """
+    total = 0
+    before: tuple[int, ...] = ()
+    for prompt in sorted(map(tuple, prompts)):
+        total += len(prompt) - common_prefix(before, prompt)
+        before = prompt
+    return total
+
+
+def common_prefix(first: tuple[int, ...], second: tuple[int, ...]) -> int:
+    """Length of the longest common beginning, by bisection: slices are compared at the speed of C."""
+    low, high = 0, min(len(first), len(second))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if first[low:middle] == second[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low

@@ -2,15 +2,17 @@
 
 import time
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from pivot.mine.select import ALL0, ALL1, MIXED, Profile
-from pivot.mine.store import decode_line
+from pivot.mine.results import Prefill, Selected
+from pivot.mine.select import ALL0, ALL1, MIXED, NO_VERDICT
+from pivot.mine.store import SHARDS, decode_line
+from pivot.mine.turns import Encoded
 
 KINDS = {ALL0: "all-0", MIXED: "mixed", ALL1: "all-1"}
 
@@ -31,7 +33,7 @@ class Follow:
 
     def poll(self) -> Counter[str]:
         """Classes of all whole records so far."""
-        for path in sorted(self._store.glob("shard-*.jsonl")):
+        for path in sorted(self._store.glob(SHARDS)):
             with path.open("rb") as file:
                 file.seek(self._read.get(path, 0))
                 for line in file:
@@ -78,27 +80,31 @@ class MiningProgress:
             self._console.print(f"mining {done}/{self._total}  {said}")
 
 
-def closing_table(
-    profiles: Sequence[Profile], kept: Sequence[Profile], cut: Counter[str], skipped: Counter[str], out: Path
-) -> Table:
-    """What was profiled, kept and cut, and why samples lost their reward."""
+def closing_table(selected: Selected, skipped: Counter[str], prefill: Prefill | None, out: Path) -> Table:
+    """What was profiled, kept and cut, why samples lost their reward, and what their prompts cost."""
     table = Table(title="Mining", show_header=False)
+    profiles = selected.profiles
     counts = Counter(profile.kind for profile in profiles)
     total = max(1, len(profiles))
     table.add_row("candidates profiled", str(len(profiles)))
     for kind, name in KINDS.items():
         table.add_row(f"  {name}", f"{counts[kind]} ({counts[kind] / total:.0%})")
+    if errors := sum(profile.errors for profile in profiles):
+        table.add_row("samples without verdict", f"{errors} (candidates left with fewer than two: {counts[NO_VERDICT]})")
     for reason, count in sorted(skipped.items()):
         table.add_row(f"skipped: {reason}", str(count))
     table.add_row("mean reward", f"{sum(profile.mean for profile in profiles) / total:.3f}")
-    table.add_row("pivots kept", f"{len(kept)} ({len(kept) / total:.0%})")
-    for reason, count in sorted(cut.items()):
+    table.add_row("pivots kept", f"{len(selected.kept)} ({len(selected.kept) / total:.0%})")
+    for reason, count in sorted(selected.cuts.items()):
         table.add_row(f"  cut: {reason}", str(count))
     reasons = Counter[str]()
     for profile in profiles:
         reasons.update({reason.split(":")[0]: count for reason, count in profile.reasons.items()})
     samples = max(1, sum(reasons.values()))
     for reason, count in reasons.most_common(6):
-        table.add_row(f"verdict {reason}", f"{count} ({count / samples:.0%})")
-    table.add_row("written to", str(out))
+        table.add_row(f"verdict {escape(reason)}", f"{count} ({count / samples:.0%})")
+    if prefill is not None:
+        cost = f"{prefill.computed:,} computed / {prefill.distinct:,} distinct = {prefill.ratio:.2f}"
+        table.add_row("prompt tokens of this run", cost)
+    table.add_row("written to", escape(str(out)))
     return table

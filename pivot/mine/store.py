@@ -1,8 +1,8 @@
 """Profiles on disk, safe against a kill at any instant.
 
 A store is a folder: `manifest.json` with the fingerprint of what produced the profiles, and one append-only
-`shard-<rank>.jsonl` a rank. Every line is `{"crc": "…", "record": {…}}` and valid by itself, so a
-half-written tail is told from a record, and shards written by any number of ranks are read together.
+`shard-*.jsonl` a process that mines into it (`Part.file`). Every line is `{"crc": "…", "record": {…}}` and valid by
+itself, so a half-written tail is told from a record, and shards written by any number of processes are read together.
 """
 
 import fcntl
@@ -11,6 +11,7 @@ import os
 import re
 import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -20,18 +21,29 @@ from pivot.mine.select import Profile, profile
 from pivot.trajectory.atomic import atomic_write, sync_directory
 
 MANIFEST = "manifest.json"
-_SHARD = re.compile(r"shard-(\d+)\.jsonl")
+SHARDS = "shard-*.jsonl"
+_LOCK = ".lock"
+_SHARD = re.compile(r"shard-(\d+)(?:-(\d+))?\.jsonl")
 _LINE = re.compile(rb'\{"crc":"([0-9a-f]{8})","record":(\{.*\})\}\n', re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class StoredSample:
-    """One rollout: its text, verdict and length in tokens."""
+    """One rollout.
+
+    Attributes:
+        text: What the policy said.
+        reward: None when there is no verdict (an unreachable judge).
+        reason: Of the verdict.
+        tokens: Length.
+        used: Switches that relaxed equality, if the verdict needed any.
+    """
 
     text: str
-    reward: float
+    reward: float | None
     reason: str
     tokens: int
+    used: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,90 +67,150 @@ def encode_line(record: StoredProfile) -> bytes:
 
 def decode_line(line: bytes) -> StoredProfile | None:
     """The record of a line, None when the line is not whole."""
-    match = _LINE.fullmatch(line)
-    if match is None or int(match[1], 16) != zlib.crc32(match[2]):
+    body = _body(line)
+    if body is None:
         return None
-    raw = json.loads(match[2])
-    return StoredProfile(raw["candidate_id"], tuple(StoredSample(**sample) for sample in raw["samples"]))
+    raw = json.loads(body)
+    samples = (StoredSample(**{**sample, "used": tuple(sample["used"])}) for sample in raw["samples"])
+    return StoredProfile(raw["candidate_id"], tuple(samples))
 
 
-def prepare(directory: Path, fingerprint: Mapping[str, Any], *, fresh: bool = False) -> None:
-    """Make a store, or check that an existing one was made the same way.
+def _body(line: bytes) -> bytes | None:
+    match = _LINE.fullmatch(line)
+    return match[2] if match is not None and int(match[1], 16) == zlib.crc32(match[2]) else None
 
-    One rank calls it before any rank opens its shard.
+
+@contextmanager
+def locked(directory: Path) -> Iterator[None]:
+    """Hold the store's own lock: jobs that start or end at the same time do it one after the other."""
+    with (directory / _LOCK).open("ab") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def prepare(directory: Path, fingerprint: Mapping[str, Any], *, redo: bool = False) -> Path | None:
+    """Make a store, or check that an existing one was made the same way. Any number of processes may do so at once.
 
     Args:
         directory: Made when missing.
         fingerprint: JSON-able: hashes of weights, verifier and template, sampling, seed.
-        fresh: Throw an existing store away.
+        redo: Move profiles that were made another way into a folder of their own inside the store, and begin anew.
+
+    Returns:
+        The folder that stale profiles were moved to, if any.
 
     Raises:
-        UserError: The store has another fingerprint, or the folder cannot be written.
+        UserError: The store has another fingerprint, or the folder cannot be written, or other processes still
+            append to what should be moved away.
     """
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        if fresh:
-            # Shards first: a kill in between must not leave them under a new manifest.
-            for path in [*_shards(directory), directory / MANIFEST]:
-                path.unlink(missing_ok=True)
-            sync_directory(directory)
-        if (directory / MANIFEST).exists():
-            _check_fingerprint(directory, fingerprint)
-            return
-        if _shards(directory):
-            raise UserError(f"{directory}: profiles without a manifest; set mine.fresh=true to start again")
-        with atomic_write(directory / MANIFEST) as file:
-            file.write(json.dumps(fingerprint, indent=2, sort_keys=True) + "\n")
+        with locked(directory):
+            stale = _why_stale(directory, fingerprint)
+            if stale is None:
+                return None
+            if stale and not redo:
+                raise UserError(
+                    f"{directory}: {stale}; set mine.stale=redo to set them aside and profile again, "
+                    "or choose another folder"
+                )
+            moved = _set_aside(directory) if stale else None
+            with atomic_write(directory / MANIFEST) as file:
+                file.write(json.dumps(fingerprint, indent=2, sort_keys=True) + "\n")
+            return moved
     except OSError as error:
         raise UserError(f"{directory}: cannot be written ({error.strerror}); choose another folder") from None
 
 
-def _check_fingerprint(directory: Path, fingerprint: Mapping[str, Any]) -> None:
+def _why_stale(directory: Path, fingerprint: Mapping[str, Any]) -> str | None:
+    """None when the store was made like this; "" when there is no store; else how its profiles differ."""
     path = directory / MANIFEST
+    if not path.exists():
+        return "profiles without a manifest" if _shards(directory) else ""
     try:
         stored = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path}: is damaged; set mine.fresh=true to start again") from None
+        return f"{MANIFEST} is damaged"
     now = json.loads(json.dumps(fingerprint))  # as it would read back: tuples become lists
     keys = sorted(stored.keys() | now.keys())
     changed = [f"{key} was {stored.get(key)!r}, is {now.get(key)!r}" for key in keys if stored.get(key) != now.get(key)]
-    if changed:
+    return f"its profiles were made another way ({'; '.join(changed)})" if changed else None
+
+
+def _set_aside(directory: Path) -> Path:
+    """Move everything of a store into a numbered folder in it; returns that folder."""
+    for path in _shards(directory):
+        with path.open("ab") as file:
+            _lock(file.fileno(), path)
+    numbers = [int(path.name[6:]) for path in directory.glob("stale-*") if path.name[6:].isdecimal()]
+    # A kill in between left the newest folder without a manifest, which is moved last: go on with that one.
+    last = max(numbers, default=0)
+    unfinished = last > 0 and not (directory / f"stale-{last}" / MANIFEST).exists()
+    aside = directory / f"stale-{last if unfinished else last + 1}"
+    aside.mkdir(exist_ok=True)
+    others = [path for path in directory.glob("*.json*") if path.name != MANIFEST]
+    for path in [*sorted(others), directory / MANIFEST]:
+        if path.exists():
+            path.rename(aside / path.name)
+    sync_directory(aside)
+    sync_directory(directory)
+    return aside
+
+
+def _lock(file: int, path: Path) -> None:
+    """Take a shard for this process.
+
+    Raises:
+        UserError: Another process has it.
+    """
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
         raise UserError(
-            f"{directory}: its profiles were made another way ({'; '.join(changed)}); "
-            "set mine.fresh=true to start again, or choose another folder"
-        )
+            f"{path}: another process mines into this file; stop it, choose another folder, "
+            "or give every job a part of its own (mine.shard=i/n)"
+        ) from None
 
 
 def _shards(directory: Path) -> list[Path]:
     """Shards by number."""
-    found = [(int(match[1]), path) for path in directory.iterdir() if (match := _SHARD.fullmatch(path.name))]
+    found = [
+        ((int(match[1]), int(match[2] or -1)), path)
+        for path in directory.glob(SHARDS)
+        if (match := _SHARD.fullmatch(path.name))
+    ]
     return [path for _, path in sorted(found)]
 
 
 class Shard:
-    """One rank's shard, open for appending; opening cuts off what a kill left half-written at its end."""
+    """One process's shard, open for appending; opening cuts off what a kill left half-written at its end."""
 
-    def __init__(self, directory: Path, rank: int) -> None:
+    def __init__(self, directory: Path, name: str, fingerprint: Mapping[str, Any]) -> None:
         """Open the shard; `prepare` must have been called.
 
+        Args:
+            directory: The store.
+            name: File of this process alone (`Part.file`).
+            fingerprint: As `prepare` was given it. A job with other settings may have redone the store since.
+
         Raises:
-            UserError: It cannot be written, or another process has it open.
+            UserError: It cannot be written, another process has it open, or the store is stale.
         """
-        self.path = directory / f"shard-{rank}.jsonl"
+        self.path = directory / name
         try:
-            self._file = self.path.open("ab", buffering=0)
-            self._lock()
+            with locked(directory):
+                if stale := _why_stale(directory, fingerprint):
+                    raise UserError(f"{directory}: {stale} by a job that started meanwhile; choose another folder")
+                self._file = self.path.open("ab", buffering=0)
+                try:
+                    _lock(self._file.fileno(), self.path)
+                except UserError:
+                    self._file.close()
+                    raise
             self._end = self._cut_tail()
             sync_directory(directory)
         except OSError as error:
             raise UserError(f"{self.path}: cannot be opened ({error.strerror}); choose another folder") from None
-
-    def _lock(self) -> None:
-        try:
-            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._file.close()
-            raise UserError(f"{self.path}: another process mines into this folder; stop it or choose another") from None
 
     def _cut_tail(self) -> int:
         """Truncate after the last whole record; returns the file's length."""
@@ -146,7 +218,7 @@ class Shard:
         with self.path.open("rb") as file:
             for line in file:
                 position += len(line)
-                if decode_line(line) is not None:
+                if _body(line) is not None:
                     end = position
         self._file.truncate(end)
         return end
@@ -191,8 +263,6 @@ class _Place:
 def _places(directory: Path) -> dict[str, _Place]:
     """Where each candidate's record is; the first one counts, in order of shards."""
     places: dict[str, _Place] = {}
-    if not directory.is_dir():
-        return places
     for path in _shards(directory):
         with path.open("rb") as file:
             offset = 0

@@ -5,21 +5,27 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from pivot.errors import UserError
 from pivot.mine.groups import Turn
-from pivot.prompt import PromptError, encode_prompt
+from pivot.prompt import PromptEncoder, PromptError
 from pivot.trajectory import Candidate
 from pivot.trajectory.rows import load_candidates
 
 
 @dataclass(frozen=True, slots=True)
 class Encoded:
-    """Turns that fit, in the order given, and how many did not, by reason."""
+    """Turns that became prompts, in the order given.
+
+    Attributes:
+        turns: Those that fit.
+        skipped: How many didn't, by reason (`refused_by_chat_template`, `over_long_history`).
+        notes: In how many of `turns` something isn't as it was in the history (docs/data.md lists the notes).
+    """
 
     turns: list[Turn]
     skipped: Counter[str]
+    notes: Counter[str]
 
 
 def read_candidates(path: str, limit: int | None) -> list[Candidate]:
@@ -36,23 +42,21 @@ def read_candidates(path: str, limit: int | None) -> list[Candidate]:
     return candidates
 
 
-def encode(candidates: Sequence[Candidate], tokenizer: Any, room: int) -> Encoded:
-    """Encode every history with the checkpoint's own chat template.
+def encode(candidates: Sequence[Candidate], prompts: PromptEncoder, room: int) -> Encoded:
+    """Make the prompt of every history; the expert's action has no part in it.
 
     Args:
         candidates: as read.
-        tokenizer: the checkpoint's tokenizer, with a chat template.
-        room: most tokens a history may have, so that the engine can add at least one.
+        prompts: makes them, by the checkpoint's own chat template.
+        room: most tokens a history may have (`PromptEncoder.room`).
     """
-    turns, skipped = [], Counter[str]()
+    turns, skipped, notes = [], Counter[str](), Counter[str]()
     for candidate in candidates:
         try:
-            prompt = encode_prompt(tokenizer, candidate.messages, candidate.tools)
-        except PromptError:
-            skipped["refused_by_chat_template"] += 1
-            continue
-        if len(prompt) > room:
-            skipped["over_long_history"] += 1
+            prompt = prompts.encode(candidate.messages, candidate.tools, room)
+        except PromptError as error:
+            skipped[error.reason] += 1
         else:
-            turns.append(Turn(candidate, tuple(prompt)))
-    return Encoded(turns, skipped)
+            turns.append(Turn(candidate, prompt.tokens))
+            notes.update(prompt.notes)
+    return Encoded(turns, skipped, notes)

@@ -4,95 +4,76 @@ A call is `<tool_call>{"name": …, "arguments": {…}}</tool_call>`.
 """
 
 import json
-import re
 
-from pivot.trajectory.strict_json import BadJson, decode_object, decode_prefix
+from pivot.prompt.thinking import strip_thinking
+from pivot.trajectory.strict_json import BadJson, decode, decode_object
 from pivot.trajectory.types import Action, ToolCall
 
-OPEN, CLOSE = "<tool_call>", "</tool_call>"
-_THINK_TAG = re.compile("</?think>")
+Tags = tuple[str, str]
+
+HERMES: Tags = ("<tool_call>", "</tool_call>")
 _END = "<|im_end|>"
-_JSON_SPACE = " \t\r\n"
 # A call is an object around its arguments.
 _CALL_DEPTH = 65
 
 
-class _Malformed(ValueError):
+class Malformed(ValueError):
+    """Assistant text that is no action; `reason` is machine-readable."""
+
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
 
 
-def strip_thinking(text: str) -> str | None:
-    """Text without `<think>…</think>`; None when a thought is never closed.
-
-    A `</think>` without its opening ends a thought that the prompt had opened, as thinking templates do.
-    """
-    kept: list[str] = []
-    start = 0
-    thinking = False
-    for tag in _THINK_TAG.finditer(text):
-        if tag.group() == "<think>":
-            if not thinking:
-                kept.append(text[start : tag.start()])
-            thinking = True
-            continue
-        if not thinking:
-            kept.clear()
-        thinking = False
-        start = tag.end()
-    if thinking:
-        return None
-    kept.append(text[start:])
-    return "".join(kept)
-
-
-def _skip_space(text: str, index: int) -> int:
-    while index < len(text) and text[index] in _JSON_SPACE:
-        index += 1
-    return index
-
-
-def _read_call(text: str, start: int) -> tuple[ToolCall, int]:
-    """The call whose JSON begins after `start`, and the index after its closing tag."""
+def _read_call(body: str) -> ToolCall:
+    """The call that the text between two tags is."""
     try:
-        value, end = decode_prefix(text, _skip_space(text, start), _CALL_DEPTH)
+        value = decode(body, _CALL_DEPTH)
     except BadJson as error:
-        if error.reason == "not_json" and text.find(CLOSE, start) == -1:
-            raise _Malformed("unclosed_tool_call") from None
-        raise _Malformed(error.reason) from None
-    end = _skip_space(text, end)
-    if not text.startswith(CLOSE, end):
-        raise _Malformed("unclosed_tool_call" if text.find(CLOSE, end) == -1 else "not_json")
+        raise Malformed(error.reason) from None
     if not isinstance(value, dict):
-        raise _Malformed("not_object")
+        raise Malformed("not_object")
     name = value.get("name")
     if not isinstance(name, str) or not name:
-        raise _Malformed("missing_name")
+        raise Malformed("missing_name")
     if "arguments" not in value:
-        raise _Malformed("missing_arguments")
+        raise Malformed("missing_arguments")
     if not isinstance(value["arguments"], dict):
-        raise _Malformed("arguments_not_object")
-    arguments = json.dumps(value["arguments"], ensure_ascii=False)
-    return ToolCall(name, arguments), end + len(CLOSE)
+        raise Malformed("arguments_not_object")
+    return ToolCall(name, json.dumps(value["arguments"], ensure_ascii=False))
 
 
-def _read_calls(text: str, first: int) -> tuple[ToolCall, ...]:
-    calls: list[ToolCall] = []
-    opened = first
+def read_calls(visible: str, tags: Tags = HERMES) -> Action:
+    """The action that text without thoughts is, calls being JSON objects between `tags`.
+
+    A call ends at the first closing tag, also inside a string, and what follows the last one is dropped: as vLLM's
+    `hermes` parser does, with which this one agrees on every text that it accepts.
+
+    Raises:
+        Malformed: with the reasons that `parse_completion` lists, thoughts aside.
+    """
+    opening, closing = tags
+    first = opened = visible.find(opening)
+    if first == -1:
+        if closing in visible:
+            raise Malformed("unopened_tool_call")
+        return Action(visible.strip())
+    calls = []
     while opened != -1:
-        call, end = _read_call(text, opened + len(OPEN))
-        calls.append(call)
-        opened = text.find(OPEN, end)
-    return tuple(calls)
+        start = opened + len(opening)
+        end = visible.find(closing, start)
+        if end == -1:
+            raise Malformed("unclosed_tool_call")
+        calls.append(_read_call(visible[start:end]))
+        opened = visible.find(opening, end + len(closing))
+    return Action(visible[:first].strip() or None, tuple(calls))
 
 
 def parse_completion(text: str) -> Action:
-    """The action that an assistant completion is. Never raises.
+    """The action that an assistant completion in the Hermes form is, without an engine's parser. Never raises.
 
-    Thoughts are dropped; text before the first call is kept as content, text after it is dropped, as vLLM's
-    `hermes` parser does. Unlike that parser, one broken call makes the whole action malformed instead of a
-    message.
+    Thoughts are dropped; text before the first call is kept as content, text after it is dropped. One broken call
+    makes the whole action malformed, where vLLM's parser would call it a message or complete it.
 
     Args:
         text: Completion as generated, special tokens included or not.
@@ -107,15 +88,10 @@ def parse_completion(text: str) -> Action:
     visible = strip_thinking(body)
     if visible is None:
         return Action(content=body, malformed="unclosed_think")
-    visible = visible.strip()
-    first = visible.find(OPEN)
-    if first == -1:
-        return Action(content=visible, malformed="unopened_tool_call" if CLOSE in visible else None)
     try:
-        calls = _read_calls(visible, first)
-    except _Malformed as error:
-        return Action(content=visible, malformed=error.reason)
-    return Action(content=visible[:first].strip() or None, calls=calls)
+        return read_calls(visible)
+    except Malformed as error:
+        return Action(content=visible.strip(), malformed=error.reason)
 
 
 def normal_arguments(arguments: str) -> str:
@@ -134,5 +110,5 @@ def render_action(action: Action) -> str:
     parts = [action.content] if action.content else []
     for call in action.calls:
         name = json.dumps(call.name, ensure_ascii=False)
-        parts.append(f'{OPEN}\n{{"name": {name}, "arguments": {normal_arguments(call.arguments)}}}\n{CLOSE}')
+        parts.append(f'{HERMES[0]}\n{{"name": {name}, "arguments": {normal_arguments(call.arguments)}}}\n{HERMES[1]}')
     return "\n".join(parts)

@@ -17,7 +17,7 @@ from pivot.trajectory.types import Action, Message, Tool
 
 OverLong = Literal["skip", "truncate"]
 
-# What a template, which is a program run on a trajectory, can raise besides its own errors: `'a' + None`, items of text.
+# What a template, a program run on a trajectory, can raise besides its own errors: `'a' + None`, items of text.
 _TEMPLATE_ERRORS = (TemplateError, ArithmeticError, AttributeError, LookupError, RecursionError, TypeError, ValueError)
 
 
@@ -50,9 +50,7 @@ class Prompt:
 class PromptEncoder:
     """Makes prompts for mining, training, supervised training and evaluation alike."""
 
-    def __init__(
-        self, tokenizer: ChatTokenizer, *, thinking: Thinking = "keep", over_long: OverLong = "skip"
-    ) -> None:
+    def __init__(self, tokenizer: ChatTokenizer, *, thinking: Thinking = "keep", over_long: OverLong = "skip") -> None:
         """Takes a tokenizer with a chat template.
 
         Args:
@@ -123,7 +121,7 @@ class PromptEncoder:
         """Token ids of an action as the answer to the prompt, end of turn included: what supervised training predicts.
 
         The text is what the template prints when the action follows the history, less the prompt. Where the template
-        prints something else before it (it rewrites the past) or refuses the message, it is `render_action`'s.
+        rewrites the past, leaves out calls or refuses the message, it is `render_action`'s.
         """
         text = self._rendered(messages, tools, action)
         if text is None:
@@ -139,9 +137,10 @@ class PromptEncoder:
             whole = self._text([*history, _for_template(_as_message(action))], tools, ask=False)
         except PromptError:
             return None
-        if not whole.startswith(prompt):
-            return None
-        answer = whole[len(prompt) :]
+        answer = whole.removeprefix(prompt)
+        said = [(action.content or "").strip(), *(call.name for call in action.calls)]
+        if not whole.startswith(prompt) or not all(part in answer for part in said):
+            return None  # it rewrites the past, or leaves out what it can't print
         end = self._tokenizer.eos_token
         last = answer.rfind(end) if end else -1
         # Templates that end a turn with another token than the tokenizer's leave it in the text.
@@ -168,14 +167,16 @@ class PromptEncoder:
         over_long = PromptError("over_long_history", f"the history has {length} tokens, {room} fit")
         cuts = possible_cuts(conversation) if self._over_long == "truncate" else []
         head = conversation[: head_length(conversation)]
+        tried: dict[int, tuple[int, ...]] = {}
 
-        def cut(index: int) -> tuple[int, ...]:
-            return self._tokens([*head, *conversation[index:]], tools)
+        def fits(index: int) -> bool:
+            tried[index] = self._tokens([*head, *conversation[index:]], tools)
+            return len(tried[index]) <= room
 
-        best = bisect_left(cuts, True, key=lambda index: len(cut(index)) <= room)
+        best = bisect_left(cuts, True, key=fits)
         if best == len(cuts):
             raise over_long
-        return [*head, *conversation[cuts[best] :]], cut(cuts[best])
+        return [*head, *conversation[cuts[best] :]], tried[cuts[best]]
 
     def _tokens(self, conversation: Sequence[Message], tools: Sequence[Tool]) -> tuple[int, ...]:
         return tuple(self._apply(conversation, tools, ask=True, tokenize=True))
@@ -193,9 +194,7 @@ class PromptEncoder:
                 return_dict=False,
             )
         except _TEMPLATE_ERRORS as error:
-            raise PromptError(
-                "refused_by_chat_template", f"the chat template refuses this history: {error}"
-            ) from error
+            raise PromptError("refused_by_chat_template", f"the chat template refuses this history: {error}") from error
 
 
 def _with_thought(message: Message, key: str | None) -> Message:

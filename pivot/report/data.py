@@ -69,11 +69,16 @@ class Evaluation:
 
 @dataclass(frozen=True, slots=True)
 class ExampleSample:
-    """One rollout of an example pivot, with its verdict."""
+    """One rollout of an example pivot, with its verdict; no reward where there was no verdict."""
 
     text: str
-    reward: float
+    reward: float | None
     reason: str
+
+    @property
+    def right(self) -> bool:
+        """Whether it earned more than half."""
+        return self.reward is not None and self.reward > 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class Engine:
         max_model_len: Most tokens that a prompt and its completion hold together.
         weight_version: What `update_weights` was last given; "initial" before, "none" for an engine without
             weights.
+        prefill_tokens: Prompt tokens that `sample` has computed so far, over all completions: those that the prefix
+            cache did not hold. (What a preempted request computes a second time is not in it.)
     """
 
     _open: ClassVar[int] = 0  # engines of this process: they share vLLM's process groups
@@ -95,6 +97,7 @@ class Engine:
         self.weight_version = "initial" if load_weights else "none"
         self._refusal = None if load_weights else "it was started without weights: call update_weights first"
         self._updatable = True
+        self.prefill_tokens = 0
         self._llm.llm_engine.set_weight_version(self.weight_version)
         Engine._open += 1
 
@@ -136,8 +139,7 @@ class Engine:
         self._check_lengths(prompts, "prompt", self.max_model_len - 1)
         parameters = [
             SamplingParams(
-                n=n,
-                seed=seed,
+                seed=seed + i,
                 temperature=sampling.temperature,
                 top_p=sampling.top_p,
                 max_tokens=min(sampling.max_tokens, self.max_model_len - len(prompt)),
@@ -147,9 +149,13 @@ class Engine:
                 output_kind=RequestOutputKind.FINAL_ONLY,
             )
             for prompt, seed in zip(prompts, seeds, strict=True)
+            for i in range(n)
         ]
         outputs = self._generate(prompts, parameters, n, progress)
-        return [[self._completion(choice) for choice in output.outputs] for output in outputs]
+        # One request a completion, so that each says what it found in the prefix cache.
+        self.prefill_tokens += sum(len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0) for out in outputs)
+        completions = [self._completion(output.outputs[0]) for output in outputs]
+        return [completions[i * n : (i + 1) * n] for i in range(len(prompts))]
 
     def score(self, sequences: Sequence[list[int]], progress: Progress | None = None) -> list[list[float]]:
         """Logprobs of given tokens under the engine's weights, at temperature 1.
@@ -245,33 +251,36 @@ class Engine:
         n: int,
         progress: Progress | None,
     ) -> list["RequestOutput"]:
-        """Runs requests to the end, feeding the queue as it drains: the batch never runs dry."""
+        """Runs `n` requests a prompt to the end, feeding the queue as it drains: the batch never runs dry."""
         if self._refusal is not None:
             raise RuntimeError(f"the engine cannot be used: {self._refusal}")
         from vllm.inputs.engine import tokens_input
 
         engine = self._llm.llm_engine
-        finished: dict[str, RequestOutput] = {}
+        finished: dict[int, RequestOutput] = {}
+        unfinished = [n] * len(prompts)
         sent = tokens = 0
         with random_state_kept():
             try:
-                while len(finished) < len(prompts):
-                    while sent < len(prompts) and (sent - len(finished)) * n < 2 * self._max_num_seqs + n:
-                        engine.add_request(str(sent), tokens_input(prompts[sent]), parameters[sent])
+                while len(finished) < len(parameters):
+                    while sent < len(parameters) and sent - len(finished) < 2 * self._max_num_seqs + n:
+                        engine.add_request(str(sent), tokens_input(prompts[sent // n]), parameters[sent])
                         sent += 1
                     steps: list[Any] = engine.step()  # all RequestOutput: nothing here is pooled
                     done = [output for output in steps if output.finished]
                     for output in done:
-                        finished[output.request_id] = output
+                        index = int(output.request_id)
+                        finished[index] = output
+                        unfinished[index // n] -= 1
                         tokens += sum(len(choice.token_ids) for choice in output.outputs)
                     if done and progress is not None:
-                        progress(len(finished), tokens)
+                        progress(unfinished.count(0), tokens)
             finally:
                 # Interrupted: what still runs must not answer the next call.
-                running = [name for name in map(str, range(sent)) if name not in finished]
+                running = [str(index) for index in range(sent) if index not in finished]
                 if running:
                     engine.abort_request(running)
-        return [finished[str(index)] for index in range(len(prompts))]
+        return [finished[index] for index in range(len(parameters))]
 
     def _completion(self, choice: Any) -> Completion:
         ids = tuple(choice.token_ids)

@@ -8,9 +8,18 @@ a tool message has `tool_call_id`; an assistant message may have `reasoning_cont
 import json
 from typing import Any
 
+from pivot.trajectory.strict_json import BadJson, decode
 from pivot.trajectory.types import Action, Message, Tool, ToolCall
 
-_ROLES = {"system": "system", "developer": "system", "user": "user", "assistant": "assistant", "tool": "tool"}
+_ROLES = {
+    "system": "system",
+    "developer": "system",
+    "user": "user",
+    "assistant": "assistant",
+    "tool": "tool",
+    "function": "tool",  # the older form of a tool's result
+}
+_REASONING_KEYS = ("reasoning_content", "reasoning")
 _TEXT_PARTS = ("text", "input_text", "output_text")
 
 
@@ -61,16 +70,27 @@ def _read_call(call: Any, fallback_id: str, where: str) -> dict[str, Any]:
     }
 
 
+def _calls_of_text(text: str, where: str) -> Any:
+    try:
+        return decode(text) if text.strip() else None
+    except BadJson:
+        raise BadRecord("bad_tool_calls", f"{where}: tool_calls is a text that holds no JSON") from None
+
+
 def _read_assistant(raw: dict[str, Any], content: str | None, index: int, where: str) -> Message:
     message: Message = {"role": "assistant", "content": content or ""}
     raw_calls = raw.get("tool_calls")
+    if isinstance(raw_calls, str):  # tables have no columns of free form
+        raw_calls = _calls_of_text(raw_calls, where)
+    if raw_calls is None and raw.get("function_call") is not None:  # the older form of a single call
+        raw_calls = [{"function": raw["function_call"]}]
     if raw_calls is not None and not isinstance(raw_calls, list):
         raise BadRecord("bad_tool_calls", f"{where}: tool_calls is no list")
     if raw_calls:
         calls = [_read_call(call, f"call_{index}_{k}", where) for k, call in enumerate(raw_calls)]
         message |= {"content": content or None, "tool_calls": calls}
-    reasoning = raw.get("reasoning_content")
-    if isinstance(reasoning, str) and reasoning:
+    reasoning = next((text for key in _REASONING_KEYS if isinstance(text := raw.get(key), str) and text), None)
+    if reasoning is not None:
         message["reasoning_content"] = reasoning
     return message
 

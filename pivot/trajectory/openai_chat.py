@@ -3,9 +3,11 @@
 from typing import Any
 
 from pivot.trajectory.identity import trajectory_id
-from pivot.trajectory.messages import read_messages, read_tools
+from pivot.trajectory.messages import BadRecord, read_messages, read_tools
 from pivot.trajectory.rows import DEFAULT_DOMAIN
+from pivot.trajectory.strict_json import BadJson
 from pivot.trajectory.types import Tool, Trajectory
+from pivot.trajectory.untrusted import as_text, first_name, from_json_text, success_of
 
 
 def matches(record: dict[str, Any]) -> bool:
@@ -13,20 +15,19 @@ def matches(record: dict[str, Any]) -> bool:
     return "messages" in record
 
 
-def _success(record: dict[str, Any]) -> bool | None:
-    success = record.get("success")
-    if isinstance(success, bool):
-        return success
-    reward = record.get("reward")
-    if isinstance(reward, int | float):
-        return reward >= 1.0
-    return None
+def _free_form(record: dict[str, Any], key: str, reason: str) -> Any:
+    try:
+        return from_json_text(record.get(key))
+    except BadJson:
+        raise BadRecord(reason, f"`{key}` is a text that holds no JSON") from None
 
 
 def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -> Trajectory:
     """One trajectory of a record.
 
-    Optional keys: `trajectory_id` or `id`, `domain`, `success` (bool) or `reward` (1 is success).
+    Optional keys: `trajectory_id` or `id`, `task_id` or `instance_id`, `domain`, `success` or `resolved` (bool) or
+    `reward` (1 is success). `messages` and `tools` may be JSON text, as tables have them. An assistant message
+    with `weight` 0 is history only.
 
     Args:
         record: Untrusted.
@@ -36,16 +37,23 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
     Raises:
         BadRecord: The record cannot be read.
     """
-    messages = read_messages(record.get("messages"))
-    tools = read_tools(record.get("tools")) or default_tools
+    raw_messages = _free_form(record, "messages", "messages_missing")
+    messages = read_messages(raw_messages)
+    tools = read_tools(_free_form(record, "tools", "bad_tools")) or default_tools
     names = [record.get("trajectory_id"), record.get("id")]
     given = next((name for name in names if isinstance(name, str) and name), None)
-    domain = record.get("domain")
+    weightless = {
+        index: "weight_zero"
+        for index, raw in enumerate(raw_messages)
+        if raw.get("role") == "assistant" and type(raw.get("weight")) is int and raw["weight"] == 0
+    }
     return Trajectory(
         trajectory_id=given or trajectory_id(messages, tools),
         messages=messages,
         tools=tools,
-        domain=domain if isinstance(domain, str) and domain else DEFAULT_DOMAIN,
-        success=_success(record),
+        domain=as_text(record.get("domain")) or DEFAULT_DOMAIN,
+        success=success_of(record),
         source=source,
+        task_id=first_name(record, "task_id", "instance_id"),
+        not_expert=weightless,
     )

@@ -1,24 +1,36 @@
-"""Records of an untrusted file: JSONL line by line, or one JSON array."""
+"""Records of an untrusted file: JSONL, a JSON array, JSON objects or Parquet; one record in memory at a time."""
 
-import codecs
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
-from pivot.errors import UserError
+from pivot.trajectory import parquet
+from pivot.trajectory.inputs import DAMAGED, PARQUET, display_name, open_bytes
+from pivot.trajectory.json_stream import BrokenStream, ByteStream
 from pivot.trajectory.strict_json import BadJson, check, decode
 
 # A record wraps messages, calls and tool schemas, so it may be deeper than a call's arguments.
 RECORD_DEPTH = 128
+# A results object holds every episode of a run: its items are read one by one, each with the keys before them.
+STREAMED_KEY = "simulations"
+# Lines up to this length are looked at to tell JSONL from JSON that is spread over lines.
+_LOOK_AHEAD = 1 << 25
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """One JSON object of a file; `source` is `file:line`, for an array `file:number of the record`."""
+    """One JSON object of a file.
+
+    Attributes:
+        value: The object.
+        source: `file:line`, with `[n]` behind it for the n-th of several on one line; for Parquet `file:row`.
+        position: Stored bytes of the file read so far.
+    """
 
     value: dict[str, Any]
     source: str
+    position: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,83 +39,204 @@ class BadRow:
 
     reason: str
     source: str
+    position: int = 0
 
 
-def _parse(data: bytes, max_depth: int | None = RECORD_DEPTH) -> Any:
+def _parse(data: bytes) -> Any:
     """The JSON value of some bytes; raises `BadJson` (also with reason `not_utf8`)."""
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError:
         raise BadJson("not_utf8") from None
-    return decode(text, max_depth)
+    return decode(text, RECORD_DEPTH)
 
 
-def _as_record(value: Any, source: str) -> Record | BadRow:
-    return Record(value, source) if isinstance(value, dict) else BadRow("not_object", source)
+def _whole_key(items: list[Any]) -> str | None:
+    """What an array is when its items are no records but the parts of one: `messages` or `history` (of events)."""
+    first = items[0] if items else None
+    if not isinstance(first, dict):
+        return None
+    if "role" in first and "content" in first:
+        return "messages"
+    if "source" in first and not first.keys().isdisjoint(("action", "observation", "kind")):
+        return "history"
+    return None
 
 
-def _read_line(line: bytes, source: str) -> Record | BadRow:
+class _Reader:
+    """Reads one file; remembers where it is."""
+
+    def __init__(self, name: str, stream: ByteStream, tell: Callable[[], int]) -> None:
+        self._name = name
+        self._stream = stream
+        self._tell = tell
+        self._line = 0
+        self._on_line = 0
+
+    def _source(self, line: int) -> str:
+        self._on_line = self._on_line + 1 if line == self._line else 1
+        self._line = line
+        return f"{self._name}:{line}" + (f"[{self._on_line}]" if self._on_line > 1 else "")
+
+    def _bad(self, reason: str, line: int) -> BadRow:
+        return BadRow(reason, self._source(line), self._tell())
+
+    def _record(self, value: Any, line: int) -> Record | BadRow:
+        if isinstance(value, list) and (key := _whole_key(value)) is not None:
+            value = {key: value}
+        if not isinstance(value, dict):
+            return self._bad("not_object", line)
+        return Record(value, self._source(line), self._tell())
+
+    def _parsed(self, data: bytes, line: int) -> Record | BadRow:
+        try:
+            return self._record(_parse(data), line)
+        except BadJson as error:
+            return self._bad(error.reason, line)
+
+    def read(self) -> Iterator[Record | BadRow]:
+        try:
+            self._stream.skip_mark()
+            if self._by_line():
+                yield from self._lines()
+            else:
+                yield from self._values()
+        except BrokenStream as error:
+            yield self._bad(error.reason, self._stream.line)
+        except DAMAGED:
+            yield self._bad("damaged_compression", self._stream.line)
+
+    def _by_line(self) -> bool:
+        """Whether each line is a record, rather than JSON values spread over lines."""
+        first = self._stream.peek()
+        if first not in (b"{", b"["):
+            return True
+        head = self._stream.head(2, _LOOK_AHEAD)
+        if not head:
+            return False  # one line that is too long to look at
+        alone = [_is_json(line) for line in head]
+        if first == b"[":
+            return len(head) == 2 and all(alone)
+        # An object spread over lines has no whole object on its second one, a broken first record has.
+        return any(alone) or (len(head) == 1 and self._stream.ended)
+
+    def _lines(self) -> Iterator[Record | BadRow]:
+        while True:
+            line = self._stream.line
+            try:
+                data = self._stream.read_line()
+            except BrokenStream as error:
+                yield self._bad(error.reason, line)
+                continue
+            if not data:
+                return
+            if data.strip():
+                yield self._parsed(data, line)
+
+    def _values(self) -> Iterator[Record | BadRow]:
+        while first := self._stream.peek():
+            if first == b"[":
+                yield from self._array()
+            elif first == b"{":
+                yield from self._object()
+            else:
+                raise BrokenStream("not_json")
+
+    def _array(self) -> Iterator[Record | BadRow]:
+        parts: list[Any] = []
+        key: str | None = None
+        start = self._stream.line
+        for number, (line, data) in enumerate(self._stream.items()):
+            if number == 0:
+                key = _first_key(data)
+            if key is None:
+                yield self._parsed(data, line)
+                continue
+            try:
+                parts.append(_parse(data))
+            except BadJson as error:
+                yield self._bad(error.reason, line)
+                key, parts = None, []
+        if key is not None:
+            yield self._record({key: parts}, start)
+
+    def _object(self) -> Iterator[Record | BadRow]:
+        """One object; of the streamed key every item is yielded as an object of its own, with the keys before it."""
+        start = self._stream.line
+        header: dict[str, Any] = {}
+        reason: str | None = None
+        first, streamed = True, False
+        self._stream.expect(b"{")
+        while self._stream.peek() != b"}":
+            if not first:
+                self._stream.expect(b",")
+            first = False
+            key = self._stream.value()
+            self._stream.expect(b":")
+            if key.strip(b'"') == STREAMED_KEY.encode() and not streamed and self._stream.peek() == b"[":
+                for line, data in self._stream.items():
+                    streamed = True
+                    if reason is None:
+                        yield self._streamed(header, data, line)
+                continue
+            value = self._stream.value()
+            try:
+                name = _parse(key)
+                if not isinstance(name, str):
+                    raise BadJson("not_json")
+                header[name] = _parse(value)
+            except BadJson as error:
+                reason = reason or error.reason
+        self._stream.expect(b"}")
+        if reason is not None:
+            yield self._bad(reason, start)
+        elif not streamed:
+            yield self._checked(header, start)
+
+    def _streamed(self, header: dict[str, Any], data: bytes, line: int) -> Record | BadRow:
+        try:
+            return self._record({**header, STREAMED_KEY: [_parse(data)]}, line)
+        except BadJson as error:
+            return self._bad(error.reason, line)
+
+    def _checked(self, value: dict[str, Any], line: int) -> Record | BadRow:
+        try:
+            check(value, RECORD_DEPTH)
+        except BadJson as error:
+            return self._bad(error.reason, line)
+        return self._record(value, line)
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is a JSON value by itself, usable or not."""
     try:
-        return _as_record(_parse(line), source)
+        _parse(line)
     except BadJson as error:
-        return BadRow(error.reason, source)
+        return error.reason not in ("not_json", "not_utf8")
+    return True
+
+
+def _first_key(data: bytes) -> str | None:
+    try:
+        return _whole_key([_parse(data)])
+    except BadJson:
+        return None
 
 
 def read_records(path: Path) -> Iterator[Record | BadRow]:
-    """Yield every record of a JSONL or JSON-array file; blank lines are no records.
+    """Yield every record of a file (or of stdin, `-`); blank lines are no records.
 
-    A JSON array is read whole; JSONL line by line, in memory that does not grow with the file.
+    Lines, items of an array and items of `simulations` are read one by one, so that memory does not grow with the
+    file. An array of chat messages or of agent events is one record. `.gz` and `.zst` are read as they are.
 
     Raises:
         UserError: The file cannot be opened or read.
     """
-    try:
-        with path.open("rb") as file:
-            if _is_array(file):
-                yield from _read_array(file.read(), str(path))
-                return
-            for number, line in enumerate(file, 1):
-                if line.strip():
-                    yield _read_line(line, f"{path}:{number}")
-    except IsADirectoryError:
-        raise UserError(f"{path}: is a directory; name the files in it") from None
-    except FileNotFoundError:
-        raise UserError(f"{path}: no such file; check the path") from None
-    except OSError as error:
-        raise UserError(f"{path}: cannot be read ({error.strerror}); check the path and its permissions") from None
-
-
-def _is_array(file: BinaryIO) -> bool:
-    """Whether the file is one JSON array rather than lines of which the first happens to begin with `[`."""
-    first = b""
-    for line in file:
-        if line.strip():
-            first = line
-            break
-    alone = not any(line.strip() for line in file)
-    file.seek(0)
-    if not first.removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"["):
-        return False
-    if alone:
-        return True
-    try:
-        _parse(first)
-    except BadJson as error:
-        return error.reason == "not_json"
-    return False
-
-
-def _read_array(data: bytes, path: str) -> Iterator[Record | BadRow]:
-    try:
-        items = _parse(data, max_depth=None)
-    except BadJson as error:
-        yield BadRow(error.reason, f"{path}:1")
+    if path.suffix.lower() == PARQUET:
+        name = display_name(path)
+        for number, (row, position) in enumerate(parquet.read_rows(path), 1):
+            source = f"{name}:{number}"
+            yield BadRow(row, source, position) if isinstance(row, str) else Record(row, source, position)
         return
-    for number, item in enumerate(items, 1):
-        source = f"{path}:{number}"
-        try:
-            check(item, RECORD_DEPTH)  # item by item: one bad record must not cost the file
-        except BadJson as error:
-            yield BadRow(error.reason, source)
-        else:
-            yield _as_record(item, source)
+    with open_bytes(path) as (stream, tell):
+        yield from _Reader(display_name(path), ByteStream(stream.read), tell).read()

@@ -68,17 +68,22 @@ def _spans_by_rule(items: Sequence[Item]) -> list[int]:
     return spans
 
 
+def _reasoning(item: Item) -> str:
+    """The summary, or where there is none the thoughts themselves."""
+    parts = item.get("summary") or item.get("content")
+    if not isinstance(parts, list) and item.get("summary") != []:
+        raise BadRecord("bad_item", "a reasoning item has no summary list")
+    texts = [part.get("text") for part in parts or () if isinstance(part, dict)]
+    return "\n".join(text for text in texts if isinstance(text, str))
+
+
 def _raw_assistant(group: Sequence[Item]) -> dict[str, Any]:
     """One raw chat message from the items of one assistant turn."""
     raw: dict[str, Any] = {"role": "assistant", "content": None, "tool_calls": []}
     for item in group:
         kind = _kind(item)
         if kind == "reasoning":
-            parts = item.get("summary")
-            if not isinstance(parts, list):
-                raise BadRecord("bad_item", "a reasoning item has no summary list")
-            texts = [part.get("text") for part in parts if isinstance(part, dict)]
-            raw["reasoning_content"] = "\n".join(text for text in texts if isinstance(text, str))
+            raw["reasoning_content"] = _reasoning(item)
         elif kind == "function_call":
             raw["tool_calls"].append({"id": item.get("call_id"), "function": item})
         else:

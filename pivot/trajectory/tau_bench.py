@@ -3,12 +3,14 @@
 The files hold no tools; they come from a separate file.
 """
 
-from pathlib import PurePath
+import hashlib
 from typing import Any
 
+from pivot.trajectory.identity import canonical_json
 from pivot.trajectory.messages import BadRecord, read_messages, read_tools
 from pivot.trajectory.rows import DEFAULT_DOMAIN
 from pivot.trajectory.types import Tool, Trajectory
+from pivot.trajectory.untrusted import as_dict, is_one, stem_of
 
 
 def matches(record: dict[str, Any]) -> bool:
@@ -16,12 +18,19 @@ def matches(record: dict[str, Any]) -> bool:
     return "traj" in record
 
 
+def _task_id(record: dict[str, Any], stem: str) -> str:
+    """Equal for equal tasks also across files: results of two models on one domain number its tasks alike."""
+    task = as_dict(record.get("info")).get("task")
+    known = hashlib.sha256(canonical_json(task)).hexdigest()[:12] if isinstance(task, dict) else stem
+    return f"{known}/task-{record.get('task_id')}"
+
+
 def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -> Trajectory:
     """One trajectory of a record.
 
     Args:
         record: Untrusted.
-        source: `file:number of the record`.
+        source: `file:line`.
         default_tools: The domain's tools.
 
     Raises:
@@ -29,14 +38,14 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
     """
     if not isinstance(record.get("traj"), list):
         raise BadRecord("messages_missing", "`traj` is missing or no list")
-    reward = record.get("reward")
-    stem = PurePath(source.rpartition(":")[0]).stem
+    stem = stem_of(source)
     return Trajectory(
         trajectory_id=f"{stem}/task-{record.get('task_id')}/trial-{record.get('trial')}",
         messages=read_messages(record["traj"]),
         tools=read_tools(record.get("tools")) or default_tools,
         domain=DEFAULT_DOMAIN,
-        # tau-bench itself counts a reward within 1e-6 of 1 as success.
-        success=abs(reward - 1.0) <= 1e-6 if isinstance(reward, int | float) else None,
+        # As tau-bench itself counts.
+        success=is_one(record.get("reward")),
         source=source,
+        task_id=_task_id(record, stem),
     )

@@ -1,6 +1,6 @@
 """The shared vocabulary: a trajectory is cut at every assistant turn into candidates."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 # Plain dicts in OpenAI chat form; `pivot.trajectory.messages` says which keys the canonical form has.
@@ -53,7 +53,11 @@ class Trajectory:
         tools: OpenAI function tools in canonical form.
         domain: What chooses the verifier, for example `tool_use`.
         success: Whether the episode reached its goal; None when the source does not say.
-        source: `file:line` (for a JSON array `file:number of the record`).
+        source: `file:line`, with `[n]` behind it for the n-th of several records on one line.
+        task_id: What the episode was to solve; several trials of one task share it. None when the source does not say.
+        not_expert: Assistant messages that are history only, by their index in `messages`, with the reason (a
+            demonstration, a scripted greeting, context copied from another trajectory).
+        left_out: How many parts of the source are not in `messages`, by kind (images, calls that the user made).
     """
 
     trajectory_id: str
@@ -62,6 +66,9 @@ class Trajectory:
     domain: str
     success: bool | None
     source: str
+    task_id: str | None = None
+    not_expert: dict[int, str] = field(default_factory=dict)
+    left_out: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +86,8 @@ class Candidate:
         domain: See `Trajectory`.
         success: See `Trajectory`.
         source: See `Trajectory`.
+        task_id: See `Trajectory`.
+        extra: Fields of the row that it was read from which its other attributes do not hold, as they stood there.
     """
 
     candidate_id: str
@@ -91,6 +100,8 @@ class Candidate:
     domain: str
     success: bool | None
     source: str
+    task_id: str | None = None
+    extra: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -49,7 +49,7 @@ class Relaxations:
     unicode_form: bool = True
     date_form: bool = True
     set_order: bool = True
-    prose_similarity: float = 0.3
+    prose_similarity: float = 0.4
 
     def __post_init__(self) -> None:
         if not 0.0 < self.prose_similarity <= 1.0:
@@ -66,16 +66,16 @@ class Difference:
 
     Attributes:
         reason: `missing_argument`, `extra_argument` or `argument_mismatch`.
-        key: The argument.
+        key: The argument; None where the comparison does not say.
         detail: Both values, cut.
     """
 
     reason: str
-    key: str
+    key: str | None
     detail: str = ""
 
 
-def compare(given: dict[str, Any], wanted: dict[str, Any], schema: Schema, relax: Relaxations) -> Difference | Set[str]:
+def compare(given: dict[str, Any], wanted: dict[str, Any], schema: Schema, relax: Relaxations) -> Difference | set[str]:
     """The switches that make two argument objects equal, or where they differ under all of them.
 
     Args:
@@ -99,7 +99,7 @@ def compare(given: dict[str, Any], wanted: dict[str, Any], schema: Schema, relax
 
 
 def _severity(difference: Difference) -> tuple[int, str]:
-    return ("missing_argument", "extra_argument", "argument_mismatch").index(difference.reason), difference.key
+    return ("missing_argument", "extra_argument", "argument_mismatch").index(difference.reason), difference.key or ""
 
 
 def _only(arguments: dict[str, Any], key: str) -> dict[str, Any]:
@@ -123,7 +123,7 @@ class Pair:
         forms = (normal_object(side, self.schema, on, self.keys) for side in (self.given, self.wanted))
         return _same(next(forms), next(forms), on, self.least)
 
-    def needed(self, on: Set[str]) -> Set[str]:
+    def needed(self, on: Set[str]) -> set[str]:
         """A smallest set of switches under which both are equal."""
         kept = set(on)
         for switch in sorted(on):

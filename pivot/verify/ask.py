@@ -1,4 +1,4 @@
-"""How the judge's questions reach a model: an OpenAI-compatible endpoint, with replies cached on disk by content."""
+"""How the judge's questions reach an OpenAI-compatible endpoint, with replies cached on disk by content."""
 
 import hashlib
 import json
@@ -9,7 +9,16 @@ from typing import Any
 
 from pivot.errors import UserError
 from pivot.trajectory.atomic import atomic_write
-from pivot.verify.judge import Ask, Judge, JudgeError
+from pivot.verify.judge import ENGINE, Ask, Judge, JudgeError
+
+
+def asker(options: Judge) -> Ask | None:
+    """What the settings describe; None for the colocated engine, which `Context.ask` brings.
+
+    Raises:
+        UserError: No key in the environment, or a cache that cannot be written.
+    """
+    return None if options.url == ENGINE else cached(endpoint(options), options)
 
 
 def endpoint(options: Judge) -> Ask:

@@ -25,13 +25,20 @@ from pivot.verify.types import Verifier
 # Names for compositions.
 NAMED: dict[str, Any] = {"functional": {"first": ["tool_call:schema", "message:guarded"]}}
 COMPOSITIONS = ("first", "all", "weighted")
+_TYPES: tuple[tuple[type, type | tuple[type, ...], str], ...] = (
+    (bool, bool, "true or false"),
+    (int, int, "a whole number"),
+    (float, (int, float), "a number"),
+    (str, str, "a text"),
+)
 _DEEPEST, _MOST_MEMBERS = 4, 16
 
 
 def _nearest(name: str, known: Iterable[str]) -> str:
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}? " * bool(near) + f"There are {', '.join(names) or 'none'}"
+    there_are = f"there are {', '.join(names) or 'none'}"
+    return f"did you mean {near[0]!r}? T{there_are[1:]}" if near else there_are
 
 
 def _sha(kind: Kind, options: Any) -> str:
@@ -43,17 +50,30 @@ def _sha(kind: Kind, options: Any) -> str:
     return digest.hexdigest()[:16]
 
 
+def _wrong_type(kind: Kind, switches: Mapping[str, Any]) -> str | None:
+    """What a switch of the wrong type should be; those that are None by default look after themselves."""
+    defaults = kind.options()
+    for key, value in switches.items():
+        for known, allowed, wanted in _TYPES:
+            right = isinstance(value, allowed) and (known is bool or not isinstance(value, bool))
+            if type(getattr(defaults, key)) is known and not right:
+                return f"{key} must be {wanted}, not {value!r}"
+    return None
+
+
 def _named(name: str, preset: str | None, switches: Mapping[str, Any], where: str) -> Verifier:
     if name not in KINDS:
         raise UserError(f"{where}: unknown verifier {name!r}; {_nearest(name, [*KINDS, *NAMED])}")
     kind = KINDS[name]
     if preset is not None and preset not in kind.presets:
         raise UserError(f"{where}: verifier {name!r} has no preset {preset!r}; {_nearest(preset, kind.presets)}")
-    options = kind.options() if preset is None else kind.presets[preset]
     fields = {item.name for item in dataclasses.fields(kind.options)}
     for key in switches:
         if key not in fields:
             raise UserError(f"{where}: verifier {name!r} has no switch {key!r}; {_nearest(str(key), fields)}")
+    if (wrong := _wrong_type(kind, switches)) is not None:
+        raise UserError(f"{where}: verifier {name!r}: {wrong}")
+    options = kind.options() if preset is None else kind.presets[preset]
     try:
         options = dataclasses.replace(options, **switches)
     except ValueError as error:
@@ -83,7 +103,8 @@ def _build(spec: Any, where: str, depth: int) -> Verifier:
         return _named(name, preset or None, {}, where)
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         switches = {key: value for key, value in spec.items() if key not in ("name", "preset")}
-        return _named(spec["name"], spec.get("preset"), switches, where)
+        preset = spec.get("preset")
+        return _named(spec["name"], None if preset is None else str(preset), switches, where)
     if isinstance(spec, Mapping) and len(spec) == 1:
         kind, members = next(iter(spec.items()))
         if kind in COMPOSITIONS:

@@ -1,99 +1,164 @@
-"""What a paraphrase cannot change: the numbers, ids, dates, codes, names and states of a message."""
+"""What a paraphrase cannot change: the ids, numbers, dates, times and codes of a text."""
 
 import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 
-_LIST_MARKER = re.compile(r"(?m)^[ \t]{0,16}(?:\d{1,2}[.)]|[-*\u2022])[ \t]")
-_MONTHS = ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec")
-_MONTH = (
-    r"(jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?)\.?"
+from pivot.verify.dates import MONTH, month_number
+from pivot.verify.texts import unicode_form
+from pivot.verify.words import word_set
+
+_LIST_MARKER = re.compile(r"(?m)^[ \t]{0,16}(?:\d{1,2}[.)]|[-*+\u2022])[ \t]")
+_MONTH_FIRST = re.compile(rf"\b{MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?\b")
+_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{MONTH}(?:,? (\d{{4}}))?(?!\w)")
+_ISO_DATE = re.compile(r"\b(\d{4})[-/](\d{2})[-/](\d{2})(?!\d)")
+_YEAR_LAST = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
+_TIME = re.compile(r"\b(\d{1,2})(?::(\d{2}))?(?::\d{2})? ?([ap])\.?m\b\.?|\b(\d{1,2}):(\d{2})(?::\d{2})?\b")
+_MONEY = re.compile(r"(?:us)?[$\u20ac\u00a3]")
+_NUMBER = re.compile(r"(\d{1,3}(?:,\d{3}){1,8}|\d{1,30})(\.\d{1,30})?")
+_RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
+_WITH_UNIT = re.compile(
+    r"(\d{1,12}(?:\.\d{1,6})?)-?(?:st|nd|rd|th|[kmg]b|kg|g|lbs?|km|mi|cm|mm|ft|in|hrs?|h|mins?|s|x)"
 )
-_MONTH_FIRST = re.compile(rf"\b{_MONTH} (\d{{1,2}})(?:st|nd|rd|th)?(?:,? (\d{{4}}))?\b")
-_DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{_MONTH}(?:,? (\d{{4}}))?(?!\w)")
-_ISO_DATE = re.compile(r"\b(\d{4})-(\d{2})-(\d{2})\b")
-_NUMBER = re.compile(r"[$\u20ac\u00a3]?(\d{1,3}(?:,\d{3}){1,8}|\d{1,30})(\.\d{1,30})?%?")
-_DATE_MARK = "@date:"
-_EDGES = ".,;:!?()[]{}<>\"'`*_~|/\\\u2026\u201c\u201d\u2018\u2019#-"
-_WORD = re.compile(r"\w+")
-_MONTH_NAME = re.compile(_MONTH)
-_QUOTES = ('"', "\u201c")
-_SENTENCE_END = (".", "?", "!", ":", "\u2026")
-# What things are or were done to them, in a customer's or a machine's world; a small written list.
-_STATES = frozenset(
-    {
-        "accepted", "active", "approved", "available", "blocked", "booked", "cancelled", "closed",
-        "completed", "confirmed", "created", "declined", "delayed", "deleted", "delivered", "denied",
-        "disabled", "enabled", "exchanged", "expired", "failed", "inactive", "installed", "invalid",
-        "lost", "pending", "processed", "refunded", "rejected", "removed", "reserved", "returned",
-        "running", "shipped", "stopped", "succeeded", "suspended", "unavailable", "unpaid", "updated",
-        "upgraded", "valid",
-    }
-)  # fmt: skip
-_SPELLINGS = {"canceled": "cancelled"}
+_WITH_WORD = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)-[a-z]{2,12}(?:-[a-z]{2,12})?")
+_COUNTED = re.compile(
+    r"\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b(?=[ -](?:checked|carry|free|non|business"
+    r"|working|more|additional|extra|adult|child|passengers?|bags?|items?|orders?|reservations?|bookings?|flights?"
+    r"|days?|weeks?|months?|years?|hours?|minutes?|seats?|tickets?|suitcases?|nights?|rooms?|people|persons?|certificates?"
+    r"|cards?|options?|available|results?|files?|stops?\b))"
+)
+_COUNTS = {
+    word: str(number)
+    for number, word in enumerate(
+        ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"], start=1
+    )
+}
+_EDGES = ".,;:!?()[]{}<>\"'`*_~|/\\#-+="
+_SPLIT = re.compile(r"[\s/|\u2192=]+|(?<=\w)[,;:](?=[A-Za-z])|-{2,}|->")
+_LONGEST_TOKEN = 80
+_SHORTEST_ID = 5  # digits; shorter plain numbers are amounts
+_NO_CODES = word_set(
+    """
+    am api asap ceo cst cdt dob edt est eta faq gmt http https id ids json mdt mst nan no not ok okay pdf pdt pin pm
+    please pst sms sql ssn sure url us usa usd eur gbp utc vip yes you your zip and are the for all or only must new
+    html css important note
+    """
+)
 
 
-def clean(text: str) -> str:
-    """One line without list markers; the typographic apostrophe made plain."""
-    text = text.replace("\u2019", "'")
-    return " ".join(_LIST_MARKER.sub(" ", text).split())
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """The facts of a text in normal form.
+
+    Attributes:
+        ids: Tokens with letters and digits, long numbers, e-mail addresses, snake_case names; lower case.
+        numbers: Amounts and counts, without currency and unit.
+        dates: `year/month/day`, with `?` for a year that is not said.
+        times: Minutes since midnight.
+        codes: Words in capitals, as airports have; lower case.
+    """
+
+    ids: frozenset[str]
+    numbers: frozenset[str]
+    dates: frozenset[str]
+    times: frozenset[str]
+    codes: frozenset[str]
+
+    def all(self) -> frozenset[str]:
+        """Every fact."""
+        return self.ids | self.numbers | self.dates | self.times | self.codes
 
 
-def _date(year: str | None, month: int, day: str) -> str:
-    return f" {_DATE_MARK}{year or '?'}/{month}/{int(day)} "
+def plain(text: str) -> str:
+    """One line without list markers and typography."""
+    return " ".join(_LIST_MARKER.sub(" ", unicode_form(text)).split())
 
 
-def _with_plain_dates(text: str) -> str:
-    """Lower-case text with every date in one form that counts as one fact."""
-    text = _ISO_DATE.sub(lambda m: _date(m[1], int(m[2]), m[3]), text)
-    text = _MONTH_FIRST.sub(lambda m: _date(m[3], _MONTHS.index(m[1][:3]) + 1, m[2]), text)
-    return _DAY_FIRST.sub(lambda m: _date(m[3], _MONTHS.index(m[2][:3]) + 1, m[1]), text)
+def facts(text: str) -> Facts:
+    """The facts of a text."""
+    line = plain(text)
+    found: dict[str, set[str]] = {"ids": set(), "numbers": set(), "dates": set(), "times": set(), "codes": set()}
+    rest = _COUNTED.sub(lambda match: _COUNTS[match[1]], _take_moments(line.lower(), found))
+    for raw in _SPLIT.split(rest):
+        token = raw.strip(_EDGES)
+        if token and len(token) <= _LONGEST_TOKEN:
+            for kind, fact in _read(token):
+                found[kind].add(fact)
+    found["codes"] = set(_codes(line))
+    return Facts(**{kind: frozenset(values) for kind, values in found.items()})
 
 
-def _fact(token: str) -> str | None:
-    """Normal form of a lower-case token that is a number, an id or an e-mail address; None for a word."""
-    number = _NUMBER.fullmatch(token)
-    if number is not None:
-        digits = number[1].replace(",", "").lstrip("0") or "0"
-        return digits + (number[2] or "").rstrip("0").rstrip(".")
-    return token if any(char.isdigit() or char in "@_" for char in token) else None
+def _take_moments(text: str, found: dict[str, set[str]]) -> str:
+    """Lower-case text without its dates and times, which are added to `found`."""
+
+    def date(year: str | None, month: int, day: str) -> str:
+        found["dates"].add(f"{year or '?'}/{month}/{int(day)}")
+        return " "
+
+    def clock(match: re.Match[str]) -> str:
+        hour, minute = int(match[1] or match[4]), int(match[2] or match[5] or 0)
+        if match[3]:
+            hour = hour % 12 + (12 if match[3] == "p" else 0)
+        found["times"].add(str(60 * hour + minute))
+        return " "
+
+    text = _ISO_DATE.sub(lambda m: date(m[1], int(m[2]), m[3]), text)
+    text = _YEAR_LAST.sub(lambda m: date(m[3], int(m[1]), m[2]), text)
+    text = _MONTH_FIRST.sub(lambda m: date(m[3], month_number(m[1]), m[2]), text)
+    text = _DAY_FIRST.sub(lambda m: date(m[3], month_number(m[2]), m[1]), text)
+    return _TIME.sub(clock, text)
 
 
-def facts(text: str) -> frozenset[str]:
-    """Numbers, ids, e-mail addresses, dates and upper-case codes of a message, in normal form."""
-    line = clean(text)
-    tokens = [token.strip(_EDGES) for token in line.split()]
-    found = {token.lower() for token in tokens if len(token) >= 3 and token.isalpha() and token.isupper()}
-    for raw in _with_plain_dates(line.lower()).split():
-        fact = raw if raw.startswith(_DATE_MARK) else _fact(raw.strip(_EDGES))
-        if fact is not None:
-            found.add(fact)
-    return frozenset(found)
+def _number(whole: str, part: str | None) -> str:
+    return (whole.replace(",", "").lstrip("0") or "0") + (part or "").rstrip("0").rstrip(".")
 
 
-def _is_name(token: str) -> bool:
-    first_person = token == "I" or token.startswith("I'")
-    return token[:1].isupper() and not first_person and not _MONTH_NAME.fullmatch(token.lower())
+def _read(token: str) -> Iterator[tuple[str, str]]:
+    """What a lower-case token says, if it is no plain word."""
+    if not any(char.isdigit() or char in "@_" for char in token):
+        return
+    money = _MONEY.match(token) is not None
+    bare = _MONEY.sub("", token).rstrip("%").strip(_EDGES)
+    if found := _NUMBER.fullmatch(bare):
+        is_id = not money and found[2] is None and "," not in bare and len(bare) >= _SHORTEST_ID
+        yield ("ids", bare) if is_id else ("numbers", _number(found[1], found[2]))
+    elif found := _RANGE.fullmatch(bare):
+        yield "numbers", _number(found[1], None)
+        yield "numbers", _number(found[2], None)
+    elif found := _WITH_UNIT.fullmatch(bare) or _WITH_WORD.fullmatch(bare):
+        whole, dot, part = found[1].partition(".")
+        yield "numbers", _number(whole, dot + part)
+    elif any(char.isdigit() for char in token) or token.count("@") == 1 or "_" in token.strip("_"):
+        yield "ids", token.removesuffix("'s").replace("-", "")
 
 
-def names(text: str) -> frozenset[str]:
-    """Lower-case words of capitalised tokens inside a sentence: people, places, products."""
-    found: set[str] = set()
-    for line in text.splitlines():
-        first = True
-        for raw in clean(line).split():
-            token = raw.strip(_EDGES)
-            if not first and not raw.startswith(_QUOTES) and _is_name(token):
-                found.update(_WORD.findall(token.casefold()))
-            if token:
-                first = raw.rstrip("\"')*_").endswith(_SENTENCE_END)
-    return frozenset(found)
+def _codes(line: str) -> Iterator[str]:
+    """Words in capitals between words that are not: a text that shouts has none."""
+    letters = [char for char in line[:2000] if char.isalpha()]
+    if sum(char.isupper() for char in letters) * 2 > len(letters):
+        return
+    for raw in _SPLIT.split(line):
+        token = raw.strip(_EDGES)
+        if 3 <= len(token) <= 6 and token.isalpha() and token.isupper() and token.lower() not in _NO_CODES:
+            yield token.lower()
 
 
-def words(text: str) -> list[str]:
-    """All words, case folded."""
-    return _WORD.findall(text.casefold())
+def without_known_years(dates: frozenset[str], others: frozenset[str]) -> frozenset[str]:
+    """Dates, without the year where the other text names the same day without one."""
+    return frozenset(
+        "?" + date[date.index("/") :] if "?" + date[date.index("/") :] in others else date for date in dates
+    )
 
 
-def states(text: str) -> frozenset[str]:
-    """The states that the text names, of a written list."""
-    return frozenset(_SPELLINGS.get(word, word) for word in words(text)) & _STATES
+def conflict(left: Facts, right: Facts) -> frozenset[str]:
+    """Facts of one kind where each text has some that the other lacks; empty where one only says more."""
+    for mine, theirs in (
+        (left.ids, right.ids),
+        (left.numbers, right.numbers),
+        (without_known_years(left.dates, right.dates), without_known_years(right.dates, left.dates)),
+        (left.times, right.times),
+        (left.codes, right.codes),
+    ):
+        if mine - theirs and theirs - mine:
+            return mine ^ theirs
+    return frozenset()

@@ -16,6 +16,7 @@ from pivot.verify.types import ERROR, MATCH, Context, Decide, Verdict, reject
 # One question to one reply. Raises `JudgeError` when there is none.
 Ask = Callable[[str], str]
 
+ENGINE = "engine"
 EQUAL, DIFFERENT = "[[A=B]]", "[[A!=B]]"
 _VERDICT = re.compile(r"\[\[A(!?)=B\]\]")
 _QUESTION = """\
@@ -46,7 +47,8 @@ class Judge:
     """Switches of the judge. Those that cannot change a verdict are left out of its hash.
 
     Attributes:
-        url: Base URL of an OpenAI-compatible endpoint (ending in /v1), or `engine`: the colocated engine.
+        url: Base URL of an OpenAI-compatible endpoint (ending in /v1), or `engine`: the colocated engine, frozen
+            while mining; in training it holds the policy itself and is not asked.
         model: Name of the judge at the endpoint.
         both_ways: Ask again with A and B exchanged before an "equal" counts.
         history_messages: Newest messages of the history that the judge sees.
@@ -59,7 +61,7 @@ class Judge:
         cache: Folder of replies by content; null: none.
     """
 
-    url: str = "engine"
+    url: str = ENGINE
     model: str = ""
     both_ways: bool = True
     history_messages: int = 6
@@ -72,18 +74,20 @@ class Judge:
     cache: str | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
-        if self.url != "engine" and not self.url.startswith(("http://", "https://")):
+        if self.url != ENGINE and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r} must be `engine` or begin with http:// or https://")
-        if self.url != "engine" and not self.model:
+        if self.url != ENGINE and not self.model:
             raise ValueError("model must name the judge at the endpoint")
+        if self.url == ENGINE and self.cache is not None:
+            raise ValueError("cache needs an endpoint: an engine's replies change with its weights")
         if min(self.history_messages, self.retries) < 0:
             raise ValueError("history_messages and retries must not be negative")
         if min(self.longest, self.max_tokens, self.concurrency, self.timeout_s) <= 0:
             raise ValueError("longest, max_tokens, concurrency and timeout_s must be greater than 0")
 
 
-def make_judge(options: Judge, ask: Ask) -> Decide:
-    """The verifier that puts its question to `ask`.
+def make_judge(options: Judge, ask: Ask | None = None) -> Decide:
+    """The verifier that puts its question to `ask`, or to the engine of the context.
 
     Its reasons besides `match`: `judge_says_different`, `judge_contradicts_itself` (equal one way, different the
     other), `too_long`, `malformed`; and, as errors, `judge_unparsable` and what `JudgeError` says.
@@ -100,7 +104,8 @@ def make_judge(options: Judge, ask: Ask) -> Decide:
         ways = [(wanted, given), (given, wanted)] if options.both_ways else [(wanted, given)]
         for number, (first, second) in enumerate(ways):
             try:
-                equal = verdict_of(ask(question(first, second, context, options)))
+                text = question(first, second, context, options)
+                equal = verdict_of(ask(text) if ask is not None else _ask_engine(text, context, options.max_tokens))
             except JudgeError as error:
                 return Verdict(0.0, error.reason, status=ERROR)
             if not equal:
@@ -108,6 +113,15 @@ def make_judge(options: Judge, ask: Ask) -> Decide:
         return Verdict(1.0, "match", used=("judge",))
 
     return decide
+
+
+def _ask_engine(text: str, context: Context, max_tokens: int) -> str:
+    if context.ask is None:
+        raise JudgeError("judge_has_no_engine")
+    reply = context.ask(text, max_tokens)
+    if reply is None:
+        raise JudgeError("judge_no_room")
+    return reply
 
 
 def shown(action: Action) -> str:

@@ -6,7 +6,23 @@ from types import ModuleType
 from typing import Any
 
 from pivot.trajectory import strict_json
-from pivot.verify import arguments, exact, facts, functional, message, schema, types
+from pivot.verify import (
+    arguments,
+    ask,
+    dates,
+    exact,
+    facts,
+    gym,
+    judge,
+    matching,
+    message,
+    prose,
+    schema,
+    texts,
+    tool_call,
+    types,
+    words,
+)
 from pivot.verify.types import Decide
 
 
@@ -36,8 +52,14 @@ class NoOptions:
 
 KINDS: dict[str, Kind] = {
     "exact": Kind(NoOptions, lambda options: exact.exact, (exact, types)),
-    "functional": Kind(
-        NoOptions, lambda options: functional.functional,
-        (functional, arguments, message, facts, schema, strict_json, types),
+    "tool_call": Kind(
+        tool_call.ToolCallOptions, tool_call.tool_call,
+        (tool_call, arguments, dates, facts, gym, matching, prose, schema, strict_json, texts, types, words),
+        tool_call.PRESETS,
+    ),
+    "message": Kind(message.MessageOptions, message.message, (message, facts, types), message.PRESETS),
+    "judge": Kind(
+        judge.Judge, lambda options: judge.make_judge(options, ask.asker(options)), (judge, ask, types),
+        threads=lambda options: 1 if options.url == judge.ENGINE else options.concurrency,
     ),
 }  # fmt: skip

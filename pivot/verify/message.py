@@ -5,9 +5,11 @@ Guards the known exploit of the lenient rule, under which any text earns 1 where
 
 import re
 from collections import Counter
+from dataclasses import dataclass
 
-from pivot.verify.facts import clean, facts, names, states, words
-from pivot.verify.types import MATCH, Verdict, reject
+from pivot.trajectory.types import Action
+from pivot.verify.oldfacts import clean, facts, names, states, words
+from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
 
 _LONGEST = 100_000
 # Dice overlap of the words below which two messages are about different things. NeMo-Gym's tau2 setting,
@@ -19,6 +21,42 @@ _REFUSALS = re.compile(
     r"|will not be able|must decline|have to decline|against (?:our|the) policy|not eligible|sorry|afraid"
     r"|unfortunately)\b"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MessageOptions:
+    """Switches of `message`.
+
+    Attributes:
+        any_text: Any text that is not empty earns 1, as in NeMo-Gym.
+    """
+
+    any_text: bool = False
+
+
+PRESETS = {"guarded": MessageOptions(), "lenient": MessageOptions(any_text=True)}
+
+
+def message(options: MessageOptions) -> Decide:
+    """The verifier under some options; where the expert made a call it leaves the verdict to others.
+
+    Reasons: `match`, `malformed:why`, `kind_mismatch:call|message`, `other_calls`, and those of `compare_messages`.
+    """
+
+    def decide(actual: Action, expected: Action, context: Context) -> Verdict:
+        if actual.malformed is not None:
+            return reject("malformed", actual.malformed)
+        if expected.calls:
+            if not actual.calls:
+                return reject("kind_mismatch", "message")
+            return MATCH if actual.calls == expected.calls else Verdict(0.0, "other_calls", status=UNDECIDED)
+        if actual.calls:
+            return reject("kind_mismatch", "call")
+        if options.any_text:
+            return MATCH if (actual.content or "").strip() else reject("empty_message")
+        return compare_messages(actual.content or "", expected.content or "")
+
+    return decide
 
 
 def is_refusal(text: str) -> bool:

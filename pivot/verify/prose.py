@@ -1,13 +1,13 @@
 """How alike two pieces of prose are: a symmetric similarity without a model, 1 for the same text."""
 
-from pivot.verify.facts import facts
-from pivot.verify.words import overlap, topic, words
+from pivot.verify.facts import conflict, facts
+from pivot.verify.words import overlap, topic, word_set, words
 
 _LONGEST = 20_000
 # Two texts this alike, of which only one negates, differ in nothing but the negation.
 _ALMOST_EQUAL = 0.7
-_NEGATIONS = frozenset(
-    "no not never none neither nor without cannot can't don't doesn't didn't won't isn't aren't wasn't unable".split()
+_NEGATIONS = word_set(
+    "no not never none neither nor without cannot can't don't doesn't didn't won't isn't aren't wasn't unable"
 )
 
 
@@ -20,8 +20,7 @@ def similarity(left: str, right: str) -> float:
         return 1.0
     if max(len(left), len(right)) > _LONGEST:
         return 0.0
-    mine, theirs = facts(left), facts(right)
-    if mine - theirs and theirs - mine:
+    if conflict(facts(left), facts(right)):
         return 0.0
     alike = overlap(topic(left), topic(right))
     if alike >= _ALMOST_EQUAL and _negates(left) != _negates(right):

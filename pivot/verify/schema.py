@@ -43,7 +43,9 @@ class Schema:
         """Schema of an object's property."""
         found = self._first("properties", key)
         if found is None:
-            found = next((branch["additionalProperties"] for branch in self.branches if "additionalProperties" in branch), None)
+            found = next(
+                (branch["additionalProperties"] for branch in self.branches if "additionalProperties" in branch), None
+            )
         return _node(found, self.root)
 
     def items(self) -> "Schema":

@@ -15,35 +15,38 @@ from functools import lru_cache
 
 from pivot.verify.dates import normal_date
 from pivot.verify.schema import Schema
+from pivot.verify.words import word_set
 
 Form = tuple[str, str]
 
 _KEY_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
 _LONGEST_KEY = 80
-_VERBATIM = frozenset(
-    "code command commands cmd script patch diff keystrokes sql regex regexp pattern snippet source stdin".split()
+_VERBATIM = word_set(
+    "code command commands cmd script patch diff keystrokes sql regex regexp pattern snippet source stdin"
 )
-_VERBATIM_KEYS = frozenset(
-    "old_str new_str old_string new_string old_text new_text file_text file_content file_contents".split()
+_VERBATIM_KEYS = word_set(
+    "old_str new_str old_string new_string old_text new_text file_text file_content file_contents"
 )
-_EXACT = frozenset(
+_EXACT = word_set(
     """
     id ids uuid guid key keys token password passcode pin secret hash sha checksum email emails mail url urls uri link
     path paths file files filename dir directory folder username login handle sku iata icao ticker symbol currency code
     codes number numbers phone zip zipcode postcode postal ip host hostname domain branch commit version ref tool
     function method variable table column field selector xpath locale timezone
-    """.split()
+    """
 )
-_PROSE = frozenset(
+_PROSE = word_set(
     """
     reason reasons note notes message messages summary summaries thought thoughts comment comments description
     descriptions explanation details detail body text content contents feedback rationale justification remark remarks
     instruction instructions query question prompt subject context analysis plan issue request answer
-    """.split()
+    """
 )
 _FORMULA = frozenset({"expression", "formula", "equation"})
 _ARITHMETIC = re.compile(r"[\d\s+\-*/().,%^]{1,400}")
-_CODE_LIKE = re.compile(r"\s*(?:select|insert|update|delete|create|with|import|def|class|function)\b.*[=*(;]", re.I | re.S)
+_CODE_LIKE = re.compile(
+    r"\s*(?:select|insert|update|delete|create|with|import|def|class|function)\b.*[=*(;]", re.I | re.S
+)
 _LONGEST_CODE = 4
 _FEWEST_PROSE_WORDS = 2
 _TYPOGRAPHY = {
@@ -77,7 +80,7 @@ def role(key: str, schema: Schema, *, beside_path: bool) -> str:
     """
     named = _key_words(key)
     prose = not named.isdisjoint(_PROSE) and not schema.enum() and not schema.formats()
-    if key.lower() in _VERBATIM_KEYS or not named.isdisjoint(_VERBATIM) and not named & _EXACT - {"code"}:
+    if key.lower() in _VERBATIM_KEYS or (not named.isdisjoint(_VERBATIM) and not named & _EXACT - {"code"}):
         return "exact" if _is_short_code(schema, named) else "verbatim"
     if not named.isdisjoint(_EXACT) or schema.formats() - {"date", "date-time"}:
         return "exact"

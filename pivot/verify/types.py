@@ -14,11 +14,13 @@ class Context:
 
     Attributes:
         tools: Tools on offer, with their JSON schemas.
-        history: The messages before the action; only a judge and verifiers that follow a working folder read it.
+        history: The messages before the action; only a judge reads it.
+        ask: The colocated engine for a judge: (question, most tokens) to its reply, None where there is no room.
     """
 
     tools: Sequence[Tool] = ()
     history: Sequence[Message] = ()
+    ask: Callable[[str, int], str | None] | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,12 @@
 import re
 from collections import Counter
 
+
+def word_set(text: str) -> frozenset[str]:
+    """The words of a written list."""
+    return frozenset(text.split())
+
+
 _WORD = re.compile(r"[^\W_]+(?:'[^\W_]+)?")
 _SUFFIXES = (
     "ications", "ication", "ations", "ation", "ments", "ment", "ances", "ance", "ings", "ing", "ions", "ion",
@@ -10,7 +16,7 @@ _SUFFIXES = (
 )  # fmt: skip
 _SHORTEST_STEM = 3
 # Words that carry no topic: articles, pronouns, auxiliaries, prepositions, politeness, and the two roles.
-_EMPTY = frozenset(
+_EMPTY = word_set(
     """
     a about able again agent all also am an and any anything are as assist at be because been before being but by
     can could customer did do does doing done for from further get give glad go going had has have having he hello
@@ -19,7 +25,7 @@ _EMPTY = frozenset(
     she should so some sorry such sure thank thanks that that's the their them then there these they this those to too
     unfortunately until up us user very want wants was way we we'll were what when where which while who will wish with
     would yes you you'd you'll you're you've your
-    """.split()
+    """
 )
 
 

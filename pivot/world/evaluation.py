@@ -4,10 +4,10 @@ import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Protocol
 
 from pivot.mine.groups import sample_seed
-from pivot.prompt import encode_prompt, parse_completion
+from pivot.prompt import ParseAction, PromptEncoder, PromptError
 from pivot.rollout.types import Completion, Sampling
 from pivot.trajectory.types import Action, Message, Tool
 from pivot.world.episodes import run_episodes
@@ -18,7 +18,6 @@ from pivot.world.tasks import Task
 class Speaker(Protocol):
     """The part of the engine that evaluation uses."""
 
-    tokenizer: Any
     max_model_len: int
 
     def sample(
@@ -44,26 +43,33 @@ class Model:
     """
 
     engine: Speaker
+    prompts: PromptEncoder
+    parse: ParseAction
     sampling: Sampling
     seed: int
 
     def say(self, dialogs: Sequence[tuple[Sequence[Message], Sequence[Tool]]]) -> list[str | None]:
-        """One completion a dialog; None where the history leaves no room or the token limit cut it off."""
-        prompts = [encode_prompt(self.engine.tokenizer, messages, tools) for messages, tools in dialogs]
-        fits = [i for i, prompt in enumerate(prompts) if len(prompt) < self.engine.max_model_len]
+        """One completion a dialog; None where the history is too long, or the token limit cut the answer off."""
+        room = self.prompts.room(self.engine.max_model_len, self.sampling.max_tokens)
+        prompts = [self._prompt(messages, tools, room) for messages, tools in dialogs]
+        fits = {i: prompt for i, prompt in enumerate(prompts) if prompt is not None}
         seeds = [sample_seed(self.seed, json.dumps(dialogs[i][0], sort_keys=True)) for i in fits]
         texts: list[str | None] = [None] * len(dialogs)
-        for i, samples in zip(
-            fits, self.engine.sample([prompts[i] for i in fits], seeds, 1, self.sampling), strict=True
-        ):
+        for i, samples in zip(fits, self.engine.sample(list(fits.values()), seeds, 1, self.sampling), strict=True):
             texts[i] = samples[0].text if samples[0].finish_reason == "stop" else None
         return texts
+
+    def _prompt(self, messages: Sequence[Message], tools: Sequence[Tool], room: int) -> list[int] | None:
+        try:
+            return list(self.prompts.encode(messages, tools, room).tokens)
+        except PromptError:
+            return None
 
     def act(self, dialogs: Sequence[tuple[Sequence[Message], Sequence[Tool]]]) -> list[Action]:
         """One action a dialog."""
         return [
-            Action(None, malformed="over_long") if text is None else parse_completion(text)
-            for text in self.say(dialogs)
+            Action(None, malformed="over_long") if text is None else self.parse(text, tools)
+            for text, (_, tools) in zip(self.say(dialogs), dialogs, strict=True)
         ]
 
 

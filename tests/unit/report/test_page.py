@@ -60,7 +60,7 @@ def test_numbers_on_the_page() -> None:
     assert "51.0 % (44.1 to 57.8), 102/200" in text
     assert "+20.0 (+10.4 to +29.1)" in text
     assert "33.3 % (6.1 to 79.2), 1/3" in text  # one of three candidates is a pivot
-    assert "Turn 2 of 4, candidate 0123456789ab: 1 of 2 right" in " ".join(text.split())
+    assert "Turn 2 of 4, candidate 0123456789ab: 1 of 3 right" in " ".join(text.split())
 
 
 def test_every_svg_and_table_says_what_it_is() -> None:

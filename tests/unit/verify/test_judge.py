@@ -166,6 +166,23 @@ def test_replies_are_kept_by_content_and_the_key_is_not(tmp_path: Path) -> None:
     assert all(KEY not in path.read_text() for path in (tmp_path / "judge").rglob("*.json"))
 
 
+def test_the_engine_of_the_context_is_asked() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def ask(text: str, max_tokens: int) -> str:
+        asked.append((text, max_tokens))
+        return EQUAL
+
+    decide = make_judge(Judge(max_tokens=77))
+    assert decide(OTHER, EXPERT, Context(ask=ask)).reward == 1.0
+    assert [tokens for _, tokens in asked] == [77, 77]
+    verdict = decide(OTHER, EXPERT, Context(ask=lambda text, tokens: None))
+    assert (verdict.reason, verdict.status) == ("judge_no_room", ERROR)
+    assert decide(OTHER, EXPERT, Context()).reason == "judge_has_no_engine"
+    with pytest.raises(ValueError, match="cache needs an endpoint"):
+        Judge(cache="x")
+
+
 def test_errors_are_not_kept(tmp_path: Path) -> None:
     with judge_server(lambda text, number: (500, b"{}") if number == 0 else EQUAL) as (url, _):
         settings = options(url, cache=str(tmp_path))

@@ -1,0 +1,1 @@
+"""Both sides in one run, ratios out: `python -m benchmarks.NAME`."""

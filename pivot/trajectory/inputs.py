@@ -1,0 +1,167 @@
+"""What a user may name as input: files, folders, globs, `-`; opened as a stream of uncompressed bytes."""
+
+import glob
+import gzip
+import io
+import os
+import sys
+import zlib
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO, cast
+
+import zstandard
+
+from pivot.errors import UserError
+
+STDIN = Path("-")
+TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".traj")
+PARQUET = ".parquet"
+GZIP, ZSTD = ".gz", ".zst"
+_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+
+# What reading a damaged compressed file raises (BadGzipFile is an OSError and must be caught before it).
+DAMAGED = (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
+
+
+def is_trajectory_name(name: str) -> bool:
+    """Whether a file found in a folder is read: by its suffix, also under `.gz` and `.zst`."""
+    name = name.lower()
+    if name.endswith(PARQUET):
+        return True
+    return name.removesuffix(GZIP).removesuffix(ZSTD).endswith(TEXT_SUFFIXES)
+
+
+def _in_folder(folder: Path) -> list[Path]:
+    found = []
+    for directory, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        found += [Path(directory, name) for name in names if is_trajectory_name(name) and not name.startswith(".")]
+    if not found:
+        suffixes = ", ".join((*TEXT_SUFFIXES, PARQUET))
+        raise UserError(f"{folder}: no trajectory file in this folder ({suffixes}, also {GZIP} and {ZSTD})")
+    return sorted(found)
+
+
+def _one(given: Path) -> Iterable[Path]:
+    if given == STDIN or given.is_file():
+        return [given]
+    if given.is_dir():
+        return _in_folder(given)
+    if not given.exists() and glob.has_magic(str(given)):
+        matches = [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
+        if not matches:
+            raise UserError(f"{given}: no file matches; check the pattern")
+        return [path for match in matches for path in (_in_folder(match) if match.is_dir() else [match])]
+    if not given.exists():
+        raise UserError(f"{given}: no such file; check the path")
+    return [given]  # a pipe or a device, such as `<(command)`
+
+
+def expand(inputs: Sequence[Path]) -> list[Path]:
+    """The files that some inputs stand for, each once, in the order given and sorted within a folder or pattern.
+
+    Raises:
+        UserError: A missing file, a pattern that matches nothing, a folder without any known suffix.
+    """
+    found: dict[str, Path] = {}
+    for given in inputs:
+        for path in _one(given):
+            found.setdefault("-" if path == STDIN else os.path.realpath(path), path)
+    return list(found.values())
+
+
+def total_bytes(paths: Sequence[Path]) -> int | None:
+    """Size of all files as they are stored; None when one has no size (stdin, a pipe)."""
+    if any(path == STDIN or not path.is_file() for path in paths):
+        return None
+    return sum(path.stat().st_size for path in paths)
+
+
+def display_name(path: Path) -> str:
+    """The path as text that can be encoded, whatever bytes the file system holds."""
+    return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "replace")
+
+
+class _ZstdReader(io.RawIOBase):
+    """Uncompressed bytes of Zstandard frames; unlike the library's own reader it refuses a truncated file."""
+
+    # One byte may stand for thousands: a small step bounds what a hostile file can make us hold.
+    _STEP = 4096
+
+    def __init__(self, raw: BinaryIO) -> None:
+        self._raw = raw
+        self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._ready = b""
+        self._started = False
+
+    def readable(self) -> bool:
+        return True
+
+    def _step(self) -> bool:
+        compressed = self._frame.unused_data if self._frame.eof else b""
+        compressed = compressed or self._raw.read(self._STEP)
+        if not compressed:
+            if self._started and not self._frame.eof:
+                raise EOFError("the last frame is truncated")
+            return False
+        if self._frame.eof:
+            self._frame = zstandard.ZstdDecompressor().decompressobj()
+        self._started = True
+        self._ready = self._frame.decompress(compressed)
+        return True
+
+    def readinto(self, buffer: object) -> int:
+        view = memoryview(cast(bytearray, buffer))
+        while not self._ready:
+            if not self._step():
+                return 0
+        part = self._ready[: len(view)]
+        view[: len(part)] = part
+        self._ready = self._ready[len(part) :]
+        return len(part)
+
+
+def _stdin() -> tuple[BinaryIO, str]:
+    """Standard input and the suffix that its first bytes stand for."""
+    stream = io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer))
+    head = stream.peek(4)
+    if head.startswith(b"PAR1"):
+        raise UserError("stdin: Parquet can't be read from a stream; name the file")
+    suffix = GZIP if head.startswith(_GZIP_MAGIC) else ZSTD if head.startswith(_ZSTD_MAGIC) else ""
+    return cast(BinaryIO, stream), suffix
+
+
+@contextmanager
+def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
+    """The uncompressed bytes of a file, and a function that says how many stored bytes were read so far.
+
+    Raises:
+        UserError: The file cannot be opened or read; what `DAMAGED` lists is left to the caller.
+    """
+    name = display_name(path)
+    try:
+        if path == STDIN:
+            stream, suffix = _stdin()
+            yield _uncompressed(stream, suffix), lambda: 0
+            return
+        with path.open("rb") as raw:
+            tell = raw.tell if raw.seekable() else lambda: 0
+            yield _uncompressed(cast(BinaryIO, raw), path.suffix.lower()), tell
+    except DAMAGED:
+        raise
+    except IsADirectoryError:
+        raise UserError(f"{name}: is a directory; name the files in it") from None
+    except FileNotFoundError:
+        raise UserError(f"{name}: no such file; check the path") from None
+    except OSError as error:
+        raise UserError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from None
+
+
+def _uncompressed(stream: BinaryIO, suffix: str) -> BinaryIO:
+    if suffix == GZIP:
+        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
+    if suffix == ZSTD:
+        return cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 18))
+    return stream
