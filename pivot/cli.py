@@ -44,6 +44,20 @@ RUNS = {
 }
 
 
+CONVERT_EPILOG = """\
+formats, told apart by these keys:
+{shapes}
+
+examples:
+  pivot convert airline.json --tools tools_airline.json --out data
+  pivot convert runs/ 'more/**/*.traj' --only-successful --validation 0.1 --split task --out data
+  zcat big.jsonl.gz | pivot convert - --format openai_chat --domain search --out data
+
+Every assistant turn becomes a candidate or a counted skip: read report.json, and skipped.jsonl for file, line and
+reason. Memory holds one record at a time; a JSON array, or the `simulations` of a results file, may be of any length.
+"""
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse and run; a user's mistake is one line on stderr and status 2, a failed rank its status."""
     arguments = parser().parse_args(argv)
@@ -76,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("--config", metavar="RECIPE", help=f"one of {', '.join(recipes())}, or a YAML file")
         command.add_argument("overrides", nargs="*", metavar="key=value",
                              help="any key of conf/pivotrl.yaml, which documents them all")  # fmt: skip
+    add_explain(commands)
     add_report(commands)
     add_world(commands)
     demo = add(commands, "demo", "the whole loop on the embedded world: mine, train, evaluate, report",
@@ -102,16 +117,36 @@ def add(
 
 
 def add_convert(commands: Commands) -> None:
+    from pivot.trajectory.detect import FORMATS
+    from pivot.trajectory.split import SPLITS
+
     command = add(commands, "convert", "cut trajectories at every assistant turn into candidate rows",
                   "pivot convert airline.json --tools tools_airline.json --out data", run_convert)  # fmt: skip
-    command.add_argument("inputs", nargs="+", type=Path, metavar="INPUT", help="OpenAI-chat JSONL or tau-bench results")
+    shapes = "\n".join(f"  {form.name:<15}{form.shape}" for form in FORMATS)
+    command.epilog = CONVERT_EPILOG.format(shapes=shapes)
+    command.add_argument("inputs", nargs="+", type=Path, metavar="INPUT",
+                         help="file, folder, 'glob' or - (stdin); also .parquet, .gz, .zst")  # fmt: skip
     command.add_argument("--out", required=True, type=Path, help="writes candidates.jsonl, report.json, skipped.jsonl")
     command.add_argument("--tools", type=Path, help="JSON list of tools, for formats that do not carry them")
-    command.add_argument("--format", dest="form", help="name the format instead of detecting it by shape")
+    command.add_argument("--format", dest="form", choices=[form.name for form in FORMATS],
+                         help="name the format instead of detecting it by shape, record by record")  # fmt: skip
+    command.add_argument("--domain", help="tool_use, swe, terminal or search, which chooses the verifier")
     command.add_argument("--only-successful", action="store_true", help="keep trajectories that ended in success")
     held_out = "hold out this share of the trajectories, whole, in validation.jsonl"
     command.add_argument("--validation", type=float, default=0.0, metavar="SHARE", help=held_out)
+    command.add_argument("--split", choices=SPLITS, default="trajectory",
+                         help="hold out each trajectory by itself, or all trials of a task together")  # fmt: skip
     command.add_argument("--strict", action="store_true", help="stop at the first row that cannot be read")
+
+
+def add_explain(commands: Commands) -> None:
+    command = add(commands, "explain", "one candidate: history, expert action, samples, verdicts, why it was kept or cut",
+                  "pivot explain 3fa2 --store data/mine --candidates data/candidates.jsonl", run_explain)  # fmt: skip
+    command.add_argument("candidate_id", help="or its beginning")
+    command.add_argument("--store", type=Path, default=Path("data/mine"), help="mine.store (default: data/mine)")
+    command.add_argument("--candidates", type=Path, default=Path("data/candidates.jsonl"),
+                         help="what was mined (default: data/candidates.jsonl)")  # fmt: skip
+    command.add_argument("--pivots", type=Path, help="pivot rows, to say whether it is among them")
 
 
 def add_report(commands: Commands) -> None:
@@ -145,14 +180,16 @@ def run_convert(arguments: argparse.Namespace) -> None:
     from rich.console import Console
 
     from pivot.trajectory.convert import convert
+    from pivot.trajectory.inputs import expand, total_bytes
     from pivot.trajectory.progress import ConvertProgress, closing_table
 
     console = Console(soft_wrap=True)
-    with ConvertProgress(console) as bar:
+    files = expand(arguments.inputs)
+    with ConvertProgress(console, total_bytes(files)) as bar:
         report = convert(
-            arguments.inputs, arguments.out, tools_path=arguments.tools, fmt=arguments.form,
+            files, arguments.out, tools_path=arguments.tools, fmt=arguments.form, domain=arguments.domain,
             only_successful=arguments.only_successful, strict=arguments.strict,
-            validation=arguments.validation, progress=bar.update,
+            validation=arguments.validation, split=arguments.split, progress=bar.update,
         )  # fmt: skip
     console.print(closing_table(report, arguments.out))
 
@@ -169,6 +206,14 @@ def launch_recipe(name: str, config: Config) -> None:
 
     check(name, config)
     launch(name, config, Path(config.run.dir), config.parallel.ranks)
+
+
+def run_explain(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from pivot.mine.explain import explain
+
+    explain(arguments.candidate_id, arguments.store, arguments.candidates, arguments.pivots, Console(highlight=False))
 
 
 def run_report(arguments: argparse.Namespace) -> None:

@@ -10,12 +10,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pivot.errors import UserError
 from pivot.mine.select import PRESETS
 
+REPLACED = "verify.domains."  # a verifier replaces another, it is not merged into it
+FREE = ("evaluate.models.", REPLACED)  # mappings whose keys are the user's own
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -70,7 +72,7 @@ class PromptSection:
 
 @dataclass(frozen=True, slots=True)
 class VerifySection:
-    name: str | None = "functional"
+    name: str | None = None
     domains: dict[str, Any] = field(default_factory=dict)
 
 
@@ -274,6 +276,7 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import ConfigCompositionException, HydraException
 
     directory, name = CONF_DIR, "pivotrl"
@@ -287,18 +290,25 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
         if recipe not in recipes():
             raise UserError(f"no recipe '{recipe}' in conf/recipes: there are {', '.join(recipes())}")
         name = f"recipes/{recipe}"
-    written = []
+    written, replaced = [], []
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if "=" not in override:
             raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
-        free = key.startswith(("evaluate.models.", "verify.domains."))  # mappings whose keys are the user's own
+        free = key.startswith(FREE)
         if key not in all_keys() and not free:
             raise unknown_key(key)
-        written.append(f"++{override.lstrip('+')}" if free else override)
+        if key.startswith(REPLACED):
+            replaced.append(override.lstrip("+"))
+        else:
+            written.append(f"++{override.lstrip('+')}" if free else override)
     try:
         with initialize_config_dir(str(directory), version_base="1.3"):
-            return hydra_compose(name, overrides=written + extra)
+            composed = hydra_compose(name, overrides=written + extra)
+            with open_dict(composed):
+                for parsed in OverridesParser.create().parse_overrides(replaced):
+                    OmegaConf.update(composed, parsed.key_or_group, parsed.value(), merge=False)
+            return composed
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise UserError(f"cannot compose {recipe or 'conf/pivotrl.yaml'}: {str(error).splitlines()[0]}") from None
 

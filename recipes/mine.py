@@ -116,6 +116,7 @@ def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> 
         max_model_len=config.rollout.max_model_len,
         max_num_seqs=config.rollout.max_num_seqs,
         kv_cache_bytes=config.rollout.kv_cache_mb << 20,
+        share_tails=True,
     )
     scorer = Scorer(action_parser(config.prompt.tool_parser, engine.tokenizer), verifiers)
     store = Path(config.mine.store)

@@ -69,8 +69,8 @@ def fingerprint(
 ) -> dict[str, Any]:
     """Everything that decides a candidate's rewards besides the candidate itself.
 
-    `prompts` is `prompt_sha`'s. The selection rule is part of it only where it decides when sampling stops; profiles with all G samples can be
-    selected from by any rule.
+    `prompts` is `prompt_sha`'s. The selection rule is part of it only where it decides when sampling stops;
+    profiles with all G samples can be selected from by any rule.
     """
     return {
         "weights_sha": weights_sha(checkpoint),

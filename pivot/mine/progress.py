@@ -90,7 +90,9 @@ def closing_table(selected: Selected, skipped: Counter[str], prefill: Prefill | 
     for kind, name in KINDS.items():
         table.add_row(f"  {name}", f"{counts[kind]} ({counts[kind] / total:.0%})")
     if errors := sum(profile.errors for profile in profiles):
-        table.add_row("samples without verdict", f"{errors} (candidates left with fewer than two: {counts[NO_VERDICT]})")
+        table.add_row(
+            "samples without verdict", f"{errors} (candidates left with fewer than two: {counts[NO_VERDICT]})"
+        )
     for reason, count in sorted(skipped.items()):
         table.add_row(f"skipped: {reason}", str(count))
     table.add_row("mean reward", f"{sum(profile.mean for profile in profiles) / total:.3f}")

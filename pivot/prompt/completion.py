@@ -12,6 +12,9 @@ from pivot.trajectory.types import Action, ToolCall
 Tags = tuple[str, str]
 
 HERMES: Tags = ("<tool_call>", "</tool_call>")
+MOST_CALLS = 256
+"""In one completion; more are no plan of an expert's, and take time."""
+
 _END = "<|im_end|>"
 # A call is an object around its arguments.
 _CALL_DEPTH = 65
@@ -65,6 +68,8 @@ def read_calls(visible: str, tags: Tags = HERMES) -> Action:
         if end == -1:
             raise Malformed("unclosed_tool_call")
         calls.append(_read_call(visible[start:end]))
+        if len(calls) > MOST_CALLS:
+            raise Malformed("too_many_calls")
         opened = visible.find(opening, end + len(closing))
     return Action(visible[:first].strip() or None, tuple(calls))
 
@@ -81,8 +86,8 @@ def parse_completion(text: str) -> Action:
     Returns:
         The action. When malformed its `content` is the visible text, `calls` is empty and `malformed` is one
         of `unclosed_think`, `unclosed_tool_call`, `unopened_tool_call`, `not_json`, `not_object`,
-        `missing_name`, `missing_arguments`, `arguments_not_object`, `too_deep`, `not_finite`,
-        `lone_surrogate`.
+        `missing_name`, `missing_arguments`, `arguments_not_object`, `too_many_calls`,
+        `too_deep`, `not_finite`, `lone_surrogate`.
     """
     body = text.strip().removesuffix(_END).strip()
     visible = strip_thinking(body)

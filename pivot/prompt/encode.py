@@ -123,14 +123,15 @@ class PromptEncoder:
         The text is what the template prints when the action follows the history, less the prompt. Where the template
         rewrites the past, leaves out calls or refuses the message, it is `render_action`'s.
         """
-        text = self._rendered(messages, tools, action)
+        text = self.answer_text(messages, tools, action)
         if text is None:
             text = render_action(action)
         tokens = list(self._tokenizer(text, add_special_tokens=False)["input_ids"])
         end = self._tokenizer.eos_token_id
         return tokens if end is None else [*tokens, end]
 
-    def _rendered(self, messages: Sequence[Message], tools: Sequence[Tool], action: Action) -> str | None:
+    def answer_text(self, messages: Sequence[Message], tools: Sequence[Tool], action: Action) -> str | None:
+        """What the template prints for an action after a history, without the end of turn; None where it doesn't."""
         history = self._conversation(messages)[0]
         try:
             prompt = self._text(history, tools)

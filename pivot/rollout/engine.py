@@ -51,6 +51,7 @@ class Engine:
         max_num_seqs: int = 64,
         kv_cache_bytes: int = 64 << 20,
         load_weights: bool = True,
+        share_tails: bool = False,
     ) -> None:
         """Starts an engine; collective over the default process group when there is one.
 
@@ -62,6 +63,8 @@ class Engine:
             kv_cache_bytes: Size of the KV cache; what does not fit waits.
             load_weights: False leaves the weights random: the first `update_weights` fills them, and until
                 then `sample` and `score` refuse.
+            share_tails: Prompts share every token they begin with, not only whole KV blocks
+                (`pivot.rollout.scheduler`).
 
         Raises:
             UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
@@ -88,6 +91,7 @@ class Engine:
                     max_num_seqs=max_num_seqs,
                     kv_cache_memory_bytes=kv_cache_bytes,
                     load_format="auto" if load_weights else "dummy",
+                    share_tails=share_tails,
                     # external_launcher takes the device of LOCAL_RANK; an engine alone needs no launcher
                     distributed_executor_backend="external_launcher" if ranks > 1 else "uni",
                 )
@@ -296,7 +300,7 @@ class Engine:
         )
 
 
-def _start(model_path: Path | str, *, max_model_len: int, **arguments: Any) -> "LLM":
+def _start(model_path: Path | str, *, max_model_len: int, share_tails: bool, **arguments: Any) -> "LLM":
     """Builds the vLLM object with this project's settings."""
     from vllm import LLM
 
@@ -306,6 +310,10 @@ def _start(model_path: Path | str, *, max_model_len: int, **arguments: Any) -> "
     if cpu.on_cpu():
         cpu.apply_fixes()
         arguments |= cpu.engine_arguments(max_model_len)
+    if share_tails:
+        from pivot.rollout.scheduler import scheduler
+
+        arguments["scheduler_cls"] = scheduler(asynchronous=not cpu.on_cpu())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of vLLM's use of torch, not of ours
         llm = LLM(

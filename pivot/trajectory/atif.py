@@ -18,8 +18,10 @@ if TYPE_CHECKING:
 Record = dict[str, Any]
 
 # Agents that work on a repository by tool calls; others act on anything.
-_CODING_AGENTS = ("openhands", "swe-agent", "mini-swe-agent", "claude-code", "codex", "aider", "goose", "opencode",
-                  "gemini-cli", "qwen-code", "cursor-cli", "qwen-coder", "kimi-cli", "copilot-cli")  # fmt: skip
+_CODING_AGENTS = frozenset(
+    {"openhands", "swe-agent", "mini-swe-agent", "claude-code", "codex", "aider", "goose", "opencode", "gemini-cli",
+     "qwen-code", "qwen-coder", "cursor-cli", "kimi-cli", "copilot-cli"}
+)  # fmt: skip
 _TERMINUS = "terminus"
 _KEYSTROKES, _COMPLETE = "bash_command", "mark_task_complete"
 

@@ -1,69 +1,29 @@
 """`pivot convert`: trajectory files to candidate rows, with every assistant turn accounted for."""
 
 import json
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO, TypeAlias
 
 from pivot.errors import UserError
 from pivot.trajectory.atomic import atomic_write
 from pivot.trajectory.cut import candidates
 from pivot.trajectory.detect import FORMATS, Format, detect, format_named
+from pivot.trajectory.digests import DigestSet
+from pivot.trajectory.inputs import display_name, expand
 from pivot.trajectory.messages import BadRecord, read_tools
 from pivot.trajectory.records import BadRow, Record, read_records
+from pivot.trajectory.report import ConvertReport
 from pivot.trajectory.rows import to_row
-from pivot.trajectory.split import is_validation
+from pivot.trajectory.split import SPLITS, group_of, is_validation
 from pivot.trajectory.strict_json import BadJson, decode
-from pivot.trajectory.types import Skip, Tool, Trajectory
+from pivot.trajectory.types import Candidate, Skip, Tool, Trajectory
 
-Progress = Callable[[int, int], None]
+Progress = Callable[[ConvertReport, int], None]
 
-
-@dataclass(slots=True)
-class ConvertReport:
-    """What became of every record and turn; `turns == candidates + sum(skipped.values())`.
-
-    Attributes:
-        inputs: The files read.
-        records: Records seen: trajectories + bad_rows + dropped.
-        trajectories: Trajectories kept.
-        turns: Assistant turns of the kept trajectories.
-        candidates: Turns written to `candidates.jsonl` and `validation.jsonl`.
-        validation: Those of them in `validation.jsonl`.
-        kinds: Candidates by kind of expert action.
-        skipped: Turns that are no candidate, by reason.
-        bad_rows: Records that could not be read at all, by reason.
-        dropped: Readable trajectories left out by `only_successful`, by reason.
-    """
-
-    inputs: list[str]
-    records: int = 0
-    trajectories: int = 0
-    turns: int = 0
-    candidates: int = 0
-    validation: int = 0
-    kinds: Counter[str] = field(default_factory=Counter)
-    skipped: Counter[str] = field(default_factory=Counter)
-    bad_rows: Counter[str] = field(default_factory=Counter)
-    dropped: Counter[str] = field(default_factory=Counter)
-
-    def to_json(self) -> dict[str, Any]:
-        """The report as it stands in `report.json`."""
-        return {
-            "inputs": self.inputs,
-            "records": self.records,
-            "trajectories": self.trajectories,
-            "turns": self.turns,
-            "candidates": self.candidates,
-            "validation": self.validation,
-            "kinds": dict(self.kinds),
-            "skipped": dict(self.skipped),
-            "bad_rows": dict(self.bad_rows),
-            "dropped": dict(self.dropped),
-        }
+UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +31,18 @@ class _Unreadable:
     reason: str
     source: str
     detail: str = ""
+    form: str = UNKNOWN
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """A trajectory, or a row that was cut already, with the name of its format."""
+
+    item: Trajectory | Candidate
+    form: str
+
+
+_Found: TypeAlias = "_Read | _Unreadable"
 
 
 def _read_tools_file(path: Path) -> tuple[Tool, ...]:
@@ -83,33 +55,56 @@ def _read_tools_file(path: Path) -> tuple[Tool, ...]:
     return tools
 
 
-def _read(record: Record, form: Format | None, tools: tuple[Tool, ...]) -> Trajectory | _Unreadable:
-    reader = form or detect(record.value)
-    if reader is None:
-        known = ", ".join(form.name for form in FORMATS)
-        return _Unreadable("unknown_format", record.source, f"its keys fit no known format ({known})")
-    try:
-        trajectory = reader.read(record.value, record.source, tools)
-    except BadRecord as error:
-        return _Unreadable(error.reason, record.source, error.detail)
-    if not any(message["role"] == "assistant" for message in trajectory.messages):
-        return _Unreadable("no_assistant_turn", record.source, "there is no expert action in it")
-    return trajectory
+@dataclass(frozen=True, slots=True)
+class _How:
+    """How records are read."""
+
+    form: Format | None
+    tools: tuple[Tool, ...]
+    domain: str | None
+
+    def read(self, record: Record) -> Iterator[_Found]:
+        """What a record holds: usually one trajectory; each part by itself, so that a bad one costs no other."""
+        form = self.form or detect(record.value)
+        if form is None:
+            known = ", ".join(form.name for form in FORMATS)
+            yield _Unreadable("unknown_format", record.source, f"its keys fit no known format ({known})")
+            return
+        try:
+            for number, part in enumerate(form.parts(record.value), 1):
+                source = record.source if number == 1 else f"{record.source}#{number}"
+                yield self._read_part(form, part, source)
+        except BadRecord as error:
+            yield _Unreadable(error.reason, record.source, error.detail, form.name)
+
+    def _read_part(self, form: Format, part: dict[str, object], source: str) -> _Found:
+        try:
+            item = form.read(part, source, self.tools)
+        except BadRecord as error:
+            return _Unreadable(error.reason, source, error.detail, form.name)
+        if isinstance(item, Trajectory) and not any(message["role"] == "assistant" for message in item.messages):
+            return _Unreadable("no_assistant_turn", source, "there is no expert action in it", form.name)
+        return _Read(replace(item, domain=self.domain) if self.domain else item, form.name)
 
 
-def _trajectories(
-    inputs: Sequence[Path], form: Format | None, tools: tuple[Tool, ...]
-) -> Iterator[Trajectory | _Unreadable]:
+def _found(inputs: Sequence[Path], how: _How) -> Iterator[tuple[_Found, int]]:
+    """Everything in the files, with the stored bytes read so far."""
+    before = 0
     for path in inputs:
+        position = 0
         seen = False
         for record in read_records(path):
             seen = True
+            position = max(position, record.position)
             if isinstance(record, BadRow):
-                yield _Unreadable(record.reason, record.source, "the line is no JSON object that can be used")
+                detail = "the line is no JSON object that can be used"
+                yield _Unreadable(record.reason, record.source, detail), before + position
             else:
-                yield _read(record, form, tools)
+                for found in how.read(record):
+                    yield found, before + position
         if not seen:
-            yield _Unreadable("empty_file", f"{path}:1", "the file holds no record")
+            yield _Unreadable("empty_file", f"{display_name(path)}:1", "the file holds no record"), before
+        before += path.stat().st_size if path.is_file() else position
 
 
 class _Writer:
@@ -121,7 +116,7 @@ class _Writer:
         self._held_out = held_out
         self._skips = skips
         self._fraction = fraction
-        self._ids: set[str] = set()
+        self._ids = DigestSet()
 
     def _note(self, source: str, reason: str, turn: int | None, detail: str = "") -> None:
         record = {"source": source, "reason": reason, "turn": turn, "detail": detail}
@@ -129,38 +124,53 @@ class _Writer:
 
     def bad_row(self, row: _Unreadable) -> None:
         self._report.bad_rows[row.reason] += 1
+        self._report.formats[row.form]["bad_rows"] += 1
         self._note(row.source, row.reason, None, row.detail)
 
-    def drop(self, trajectory: Trajectory) -> None:
-        reason = "success_unknown" if trajectory.success is None else "not_successful"
+    def drop(self, read: _Read) -> None:
+        reason = "success_unknown" if read.item.success is None else "not_successful"
         self._report.dropped[reason] += 1
-        self._note(trajectory.source, reason, None)
+        self._report.formats[read.form]["dropped"] += 1
+        self._note(read.item.source, reason, None)
 
-    def _skip(self, skip: Skip) -> None:
-        self._report.skipped[skip.reason] += 1
-        self._note(skip.source, skip.reason, skip.turn)
-
-    def add(self, trajectory: Trajectory) -> None:
-        report = self._report
-        report.trajectories += 1
-        held_out = is_validation(trajectory.trajectory_id, self._fraction)
-        for item in candidates(trajectory):
+    def add(self, read: _Read) -> None:
+        report, item = self._report, read.item
+        counts = report.formats[read.form]
+        if isinstance(item, Trajectory):
+            report.trajectories += 1
+            counts["trajectories"] += 1
+            report.left_out.update(item.left_out)
+            turns: Iterator[Candidate | Skip] = candidates(item)
+        else:
+            report.rows += 1
+            counts["rows"] += 1
+            turns = iter([item])
+        report.without_task += report.split == "task" and item.task_id is None
+        held_out = is_validation(group_of(report.split, item.trajectory_id, item.task_id), self._fraction)
+        for turn in turns:
             report.turns += 1
-            if isinstance(item, Skip):
-                self._skip(item)
-            elif item.candidate_id in self._ids:
-                self._skip(Skip("duplicate", item.source, item.turn))
+            counts["turns"] += 1
+            if isinstance(turn, Candidate) and not self._ids.add(turn.candidate_id):
+                turn = Skip("duplicate", turn.source, turn.turn)
+            if isinstance(turn, Skip):
+                report.skipped[turn.reason] += 1
+                self._note(turn.source, turn.reason, turn.turn)
             else:
-                self._ids.add(item.candidate_id)
-                report.candidates += 1
-                report.kinds[item.expected.kind] += 1
-                report.validation += held_out
-                file = self._held_out if held_out else self._rows
-                file.write(json.dumps(to_row(item), ensure_ascii=False) + "\n")
+                counts["candidates"] += 1
+                self._write(turn, held_out=held_out)
+
+    def _write(self, candidate: Candidate, *, held_out: bool) -> None:
+        report = self._report
+        report.candidates += 1
+        report.kinds[candidate.expected.kind] += 1
+        report.domains[candidate.domain] += 1
+        report.validation += held_out
+        file = self._held_out if held_out else self._rows
+        file.write(json.dumps(to_row(candidate), ensure_ascii=False) + "\n")
 
 
 def _run(
-    found: Iterator[Trajectory | _Unreadable],
+    found: Iterator[tuple[_Found, int]],
     writer: _Writer,
     report: ConvertReport,
     *,
@@ -170,19 +180,19 @@ def _run(
 ) -> _Unreadable | None:
     """Feed the writer; returns the first unreadable record."""
     first_bad: _Unreadable | None = None
-    for item in found:
+    for item, position in found:
         report.records += 1
         if isinstance(item, _Unreadable):
             if strict:
                 raise UserError(f"{item.source}: {item.reason}: {item.detail}; fix the record or leave out --strict")
             first_bad = first_bad or item
             writer.bad_row(item)
-        elif only_successful and item.success is not True:
+        elif only_successful and item.item.success is not True:
             writer.drop(item)
         else:
             writer.add(item)
         if progress is not None:
-            progress(report.trajectories, report.candidates)
+            progress(report, position)
     return first_bad
 
 
@@ -192,53 +202,57 @@ def convert(
     *,
     tools_path: Path | None = None,
     fmt: str | None = None,
+    domain: str | None = None,
     only_successful: bool = False,
     strict: bool = False,
     validation: float = 0.0,
+    split: str = "trajectory",
     progress: Progress | None = None,
 ) -> ConvertReport:
     """Convert trajectory files to single-step rows.
 
     Writes `out_dir/candidates.jsonl`, `validation.jsonl` (those of held-out trajectories, if any are wanted),
     `skipped.jsonl` (one line a skipped turn or unreadable record, with its `file:line`) and `report.json`, each whole
-    or not at all.
+    or not at all. Memory holds one record and a few bytes a candidate, however large the files are.
 
     Args:
-        inputs: Files; the same candidate in two of them is written once.
+        inputs: Files, folders, globs or `-` (stdin); the same candidate in two of them is written once.
         out_dir: Made when missing.
         tools_path: JSON list of tools for trajectories that carry none.
         fmt: Name of a format; None detects it record by record.
+        domain: The domain of all trajectories; None takes each format's own.
         only_successful: Leave out trajectories that failed, or that do not say.
         strict: Stop at the first record that cannot be read.
-        validation: Share of the trajectories, chosen by their hash, to hold out whole.
-        progress: Called after every record with (trajectories, candidates) so far.
+        validation: Share of the trajectories (or tasks), chosen by hash, to hold out whole.
+        split: What is held out whole: each `trajectory`, or all trajectories of a `task`.
+        progress: Called after every record with the report so far and the stored bytes read.
 
     Returns:
         The counts, as in `report.json`.
 
     Raises:
-        UserError: A missing file, an unwritable folder, an unknown format, no trajectory at all, or with
-        `strict` the
-            first bad record.
+        UserError: A missing file, an unwritable folder, an unknown format or split, no trajectory at all, or with
+            `strict` the first bad record.
     """
+    if split not in SPLITS:
+        raise UserError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
+    is_validation("", validation)
     form = format_named(fmt) if fmt is not None else None
-    tools = _read_tools_file(tools_path) if tools_path is not None else ()
-    report = ConvertReport(inputs=[str(path) for path in inputs])
-    missing = [path for path in inputs if not path.exists()]
-    if missing:
-        raise UserError(f"{missing[0]}: no such file; check the path")
+    how = _How(form, _read_tools_file(tools_path) if tools_path is not None else (), domain)
+    files = expand(inputs)
+    report = ConvertReport(inputs=[display_name(path) for path in files], split=split)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as files:
-            rows = files.enter_context(atomic_write(out_dir / "candidates.jsonl"))
+        with ExitStack() as opened:
+            rows = opened.enter_context(atomic_write(out_dir / "candidates.jsonl"))
             writer = _Writer(
                 report,
                 rows=rows,
-                held_out=files.enter_context(atomic_write(out_dir / "validation.jsonl")) if validation else rows,
-                skips=files.enter_context(atomic_write(out_dir / "skipped.jsonl")),
+                held_out=opened.enter_context(atomic_write(out_dir / "validation.jsonl")) if validation else rows,
+                skips=opened.enter_context(atomic_write(out_dir / "skipped.jsonl")),
                 fraction=validation,
             )
-            found = _trajectories(inputs, form, tools)
+            found = _found(files, how)
             first_bad = _run(found, writer, report, only_successful=only_successful, strict=strict, progress=progress)
             _check_not_empty(report, first_bad)
         with atomic_write(out_dir / "report.json") as file:
@@ -249,12 +263,12 @@ def convert(
 
 
 def _check_not_empty(report: ConvertReport, first_bad: _Unreadable | None) -> None:
-    if report.trajectories:
+    if report.trajectories or report.rows:
         return
     if first_bad is not None:
         raise UserError(
             f"{first_bad.source}: {first_bad.reason}: {first_bad.detail}; no trajectory could be read, "
-            f"give OpenAI-chat JSONL or tau-bench results"
+            f"see `pivot convert --help` for the formats"
         )
     if report.dropped:
         raise UserError("no trajectory is marked successful; leave out --only-successful")

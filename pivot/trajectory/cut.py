@@ -35,7 +35,7 @@ def candidates(trajectory: Trajectory) -> Iterator[Candidate | Skip]:
     for index, message in enumerate(messages):
         if message["role"] == "assistant":
             expected = action_of(message)
-            reason = "no_history" if index == 0 else why_unusable(expected)
+            reason = trajectory.not_expert.get(index) or ("no_history" if index == 0 else why_unusable(expected))
             if reason is not None:
                 yield Skip(reason, trajectory.source, turn)
             else:
@@ -50,6 +50,7 @@ def candidates(trajectory: Trajectory) -> Iterator[Candidate | Skip]:
                     domain=trajectory.domain,
                     success=trajectory.success,
                     source=trajectory.source,
+                    task_id=trajectory.task_id,
                 )
             turn += 1
         history.add(message)

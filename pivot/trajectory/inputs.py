@@ -93,7 +93,7 @@ class _ZstdReader(io.RawIOBase):
     def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
         self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._ready = b""
+        self._ready = memoryview(b"")
         self._started = False
 
     def readable(self) -> bool:
@@ -109,18 +109,18 @@ class _ZstdReader(io.RawIOBase):
         if self._frame.eof:
             self._frame = zstandard.ZstdDecompressor().decompressobj()
         self._started = True
-        self._ready = self._frame.decompress(compressed)
+        self._ready = memoryview(self._frame.decompress(compressed))
         return True
 
     def readinto(self, buffer: object) -> int:
         view = memoryview(cast(bytearray, buffer))
-        while not self._ready:
+        while not len(self._ready):
             if not self._step():
                 return 0
-        part = self._ready[: len(view)]
-        view[: len(part)] = part
-        self._ready = self._ready[len(part) :]
-        return len(part)
+        size = min(len(view), len(self._ready))
+        view[:size] = self._ready[:size]
+        self._ready = self._ready[size:]
+        return size
 
 
 def _stdin() -> tuple[BinaryIO, str]:
@@ -133,9 +133,35 @@ def _stdin() -> tuple[BinaryIO, str]:
     return cast(BinaryIO, stream), suffix
 
 
+class _Patient:
+    """Reads as much as is asked for, and hands out what came before a damage before it raises."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream = cast(io.BufferedReader, stream)
+        self._damage: BaseException | None = None
+
+    def read(self, size: int) -> bytes:
+        if self._damage is not None:
+            raise self._damage
+        pieces: list[bytes] = []
+        while size > 0:
+            try:
+                piece = self._stream.read1(size)
+            except DAMAGED as error:
+                if not pieces:
+                    raise
+                self._damage = error
+                break
+            if not piece:
+                break
+            pieces.append(piece)
+            size -= len(piece)
+        return b"".join(pieces)
+
+
 @contextmanager
-def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
-    """The uncompressed bytes of a file, and a function that says how many stored bytes were read so far.
+def open_bytes(path: Path) -> Iterator[tuple[Callable[[int], bytes], Callable[[], int]]]:
+    """Two functions: one reads uncompressed bytes of a file, one says how many stored bytes were read so far.
 
     Raises:
         UserError: The file cannot be opened or read; what `DAMAGED` lists is left to the caller.
@@ -144,11 +170,11 @@ def open_bytes(path: Path) -> Iterator[tuple[BinaryIO, Callable[[], int]]]:
     try:
         if path == STDIN:
             stream, suffix = _stdin()
-            yield _uncompressed(stream, suffix), lambda: 0
+            yield _Patient(_uncompressed(stream, suffix)).read, lambda: 0
             return
         with path.open("rb") as raw:
             tell = raw.tell if raw.seekable() else lambda: 0
-            yield _uncompressed(cast(BinaryIO, raw), path.suffix.lower()), tell
+            yield _Patient(_uncompressed(cast(BinaryIO, raw), path.suffix.lower())).read, tell
     except DAMAGED:
         raise
     except IsADirectoryError:

@@ -176,3 +176,14 @@ class ByteStream:
             line = self.line
             yield line, self.value()
         self.expect(b"]")
+
+
+def is_whole(data: bytes) -> bool:
+    """Whether some bytes are one value as far as brackets and strings tell."""
+    pieces = [data]
+    stream = ByteStream(lambda size: pieces.pop() if pieces else b"")
+    try:
+        stream.value()
+    except BrokenStream:
+        return False
+    return not stream.peek()

@@ -11,7 +11,7 @@ from pivot.trajectory.messages import BadRecord, read_tools
 from pivot.trajectory.responses import from_items
 from pivot.trajectory.rows import domain_of, from_row, is_cut
 from pivot.trajectory.types import Candidate, Tool, Trajectory
-from pivot.trajectory.untrusted import as_dict, as_list, as_name, first_name, stem_of, success_of
+from pivot.trajectory.untrusted import as_dict, as_name, first_name, stem_of, success_of
 
 Record = dict[str, Any]
 
@@ -38,9 +38,8 @@ def read(record: Record, source: str, default_tools: tuple[Tool, ...]) -> Trajec
     output = as_dict(record.get("response")).get("output")
     if not isinstance(output, list):
         raise BadRecord("no_expected_action", "there is neither an expected action nor a `response.output`")
-    given = params.get("input")
-    history = from_items([{"role": "user", "content": given}] if isinstance(given, str) else given)
-    messages = from_items([*([{"role": "user", "content": given}] if isinstance(given, str) else as_list(given)), *output])
+    history = from_items(params.get("input"))
+    messages = history + from_items(output)
     tools = read_tools(params.get("tools")) or default_tools
     index = as_name(record.get("_ng_task_index"))
     task = first_name(record, "task_id", "instance_id") or (f"{stem_of(source)}/{index}" if index else None)
@@ -52,7 +51,5 @@ def read(record: Record, source: str, default_tools: tuple[Tool, ...]) -> Trajec
         success=success_of(record),
         source=source,
         task_id=task,
-        not_expert={
-            index: "given_history" for index, message in enumerate(history) if message["role"] == "assistant"
-        },
+        not_expert={index: "given_history" for index, message in enumerate(history) if message["role"] == "assistant"},
     )

@@ -40,9 +40,10 @@ _TOOL_NAMES = {
 }
 # Fields of an action that are no arguments of the model's call.
 _BOOKKEEPING = frozenset(
-    "thought blocking keep_prompt hidden confirmation_state is_confirmed security_risk timeout is_static cwd is_input "
-    "include_extra kernel_init_code impl_source images_urls image_urls wait_for_response return_axtree".split()
-)
+    {"thought", "blocking", "keep_prompt", "hidden", "confirmation_state", "is_confirmed", "security_risk", "timeout",
+     "is_static", "cwd", "is_input", "include_extra", "kernel_init_code", "impl_source", "images_urls", "image_urls",
+     "wait_for_response", "return_axtree"}
+)  # fmt: skip
 _RENAMED = {"browser_actions": "code", "final_thought": "message"}
 _UNSPOKEN = ("change_agent_state", "agent_state_changed", "null", "recall", "condensation", "loaded_messages")
 
@@ -55,8 +56,10 @@ def _events(record: Record) -> list[Any]:
 def _is_event(value: Any) -> bool:
     if isinstance(value, list):
         return any(_is_event(item) for item in value)
-    return isinstance(value, dict) and "role" not in value and not value.keys().isdisjoint(
-        ("action", "observation", "kind")
+    return (
+        isinstance(value, dict)
+        and "role" not in value
+        and not value.keys().isdisjoint(("action", "observation", "kind"))
     )
 
 

@@ -3,21 +3,36 @@
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+from rich.progress import (
+    BarColumn,
+    DownloadColumn,
+    Progress,
+    ProgressColumn,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.table import Table
 
-from pivot.trajectory.convert import ConvertReport
+from pivot.trajectory.report import ConvertReport
 
 
 class ConvertProgress:
-    """Trajectories and candidates so far; silent where the output is no terminal."""
+    """Bytes read of the total, trajectories and candidates so far; silent where the output is no terminal.
 
-    def __init__(self, console: Console) -> None:
+    Args:
+        console: Where to.
+        total: Stored bytes of all inputs; None when nobody knows (stdin): then there is no bar.
+    """
+
+    def __init__(self, console: Console, total: int | None) -> None:
+        sized: list[ProgressColumn] = [BarColumn(), DownloadColumn(), TimeRemainingColumn()] if total else []
         self._bar = Progress(
-            SpinnerColumn(), TextColumn("converting  {task.description}"), TimeElapsedColumn(),
+            SpinnerColumn(), TextColumn("converting  {task.description}"), *sized, TimeElapsedColumn(),
             console=console, disable=not console.is_terminal, transient=True,
         )  # fmt: skip
-        self._task = self._bar.add_task("", total=None)
+        self._task = self._bar.add_task("", total=total)
 
     def __enter__(self) -> "ConvertProgress":
         self._bar.start()
@@ -26,22 +41,37 @@ class ConvertProgress:
     def __exit__(self, *unused: object) -> None:
         self._bar.stop()
 
-    def update(self, trajectories: int, candidates: int) -> None:
+    def update(self, report: ConvertReport, position: int) -> None:
         """Called after every record."""
-        self._bar.update(self._task, description=f"{trajectories} trajectories, {candidates} candidates")
+        self._bar.update(
+            self._task,
+            completed=position,
+            description=f"{report.trajectories + report.rows:,} trajectories, {report.candidates:,} candidates",
+        )
 
 
 def closing_table(report: ConvertReport, out_dir: Path) -> Table:
     """The counts of `report.json`, a line a reason."""
     table = Table(title="Convert", show_header=False)
     table.add_row("trajectories", str(report.trajectories))
+    if report.rows:
+        table.add_row("rows that were cut already", str(report.rows))
+    for name, counts in sorted(report.formats.items()):
+        told = ", ".join(f"{count} {what.replace('_', ' ')}" for what, count in counts.items())
+        table.add_row(f"  {name}", told)
     table.add_row("assistant turns", str(report.turns))
     table.add_row("candidates", str(report.candidates))
     if report.validation:
-        table.add_row("  held out for validation", str(report.validation))
-    for reason, count in sorted(report.skipped.items()):
-        table.add_row(f"turns skipped: {reason}", str(count))
-    for reason, count in sorted(report.bad_rows.items()):
-        table.add_row(f"rows unreadable: {reason}", str(count))
+        table.add_row(f"  held out for validation, by {report.split}", str(report.validation))
+    if report.without_task:
+        table.add_row("  split by trajectory, for they name no task", str(report.without_task))
+    for label, counted in (
+        ("turns skipped", report.skipped),
+        ("rows unreadable", report.bad_rows),
+        ("trajectories dropped", report.dropped),
+        ("not in any message", report.left_out),
+    ):
+        for reason, count in sorted(counted.items()):
+            table.add_row(f"{label}: {reason}", str(count))
     table.add_row("written to", str(out_dir / "candidates.jsonl"))
     return table

@@ -7,7 +7,7 @@ from typing import Any
 
 from pivot.trajectory import parquet
 from pivot.trajectory.inputs import DAMAGED, PARQUET, display_name, open_bytes
-from pivot.trajectory.json_stream import BrokenStream, ByteStream
+from pivot.trajectory.json_stream import BrokenStream, ByteStream, is_whole
 from pivot.trajectory.strict_json import BadJson, check, decode
 
 # A record wraps messages, calls and tool schemas, so it may be deeper than a call's arguments.
@@ -178,6 +178,8 @@ class _Reader:
                     streamed = True
                     if reason is None:
                         yield self._streamed(header, data, line)
+                if not streamed:
+                    header[STREAMED_KEY] = []
                 continue
             value = self._stream.value()
             try:
@@ -212,7 +214,7 @@ def _is_json(line: bytes) -> bool:
     try:
         _parse(line)
     except BadJson as error:
-        return error.reason not in ("not_json", "not_utf8")
+        return error.reason not in ("not_json", "not_utf8") and is_whole(line)
     return True
 
 
@@ -238,5 +240,5 @@ def read_records(path: Path) -> Iterator[Record | BadRow]:
             source = f"{name}:{number}"
             yield BadRow(row, source, position) if isinstance(row, str) else Record(row, source, position)
         return
-    with open_bytes(path) as (stream, tell):
-        yield from _Reader(display_name(path), ByteStream(stream.read), tell).read()
+    with open_bytes(path) as (read, tell):
+        yield from _Reader(display_name(path), ByteStream(read), tell).read()

@@ -4,107 +4,20 @@ Phrases of written lists, matched sentence by sentence; no model. Every pattern 
 """
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 
-from pivot.verify.facts import Facts, facts, plain
+from pivot.verify import phrases
+from pivot.verify.facts import Facts, facts
 from pivot.verify.texts import unicode_form
-from pivot.verify.words import topic, word_set, words
+from pivot.verify.words import topic, words
 
-_LONGEST_SENTENCE = 2_000
-_SENTENCE_END = re.compile(r"(?<=[.?!])[\"')*_]{0,3}\s+(?=\S)|\n+")
+_LONGEST_SENTENCE, _MOST_SENTENCES = 2_000, 400
+_SENTENCE_END = re.compile(
+    r"(?<=[.?!])[\"')*_]{0,3}\s+(?=\S)|\n+|,? or (?=(?:is there|are there|do you|would you|if you)\b)", re.IGNORECASE
+)
+_LIST_ITEM = re.compile(r"(?m)^[ \t]{0,16}(?:\d{1,2}[.)]|[-*+\u2022])[ \t]")
 _MARKUP = re.compile(r"[*_`#>|]{1,8}")
-
-_OPENING = re.compile(
-    r"(?:great(?: choice| news)?|perfect|certainly|of course|absolutely|ok(?:ay)?|all ?right|yes|yep|hello|hi|hey|thanks"
-    r"|thank you(?: (?:so|very) much)?|got it|understood|excellent|wonderful|i see|sure(?: thing)?|no (?:problem|worries)"
-    r"|good (?:morning|afternoon|evening|day)|sounds good|very well|noted|right|alright|welcome back|congratulations)"
-    r"(?: there| again| everyone)?(?:,? (?:mr|ms|mrs|dr)\.? [a-z]{1,20})?[,.!:]{1,3}\s+"
-)
-_CHAT = re.compile(
-    r"(?:thank(?:s| you)\b(?!.*\?)|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
-    r"|i(?:'m| am|'d be| would be|'ll be| will be) (?:more than |so |very |always )?(?:happy|glad|pleased|delighted|here|able)"
-    r" (?:to (?:help|assist|hear)|i|that|you|for you|whenever|if)|(?:i'm )?(?:happy|glad|here) to (?:help|assist)|glad (?:i|that|to)"
-    r"|i (?:completely |fully |totally )?(?:understand|appreciate|apologi[sz]e|hear you|see)\b|my apologies|apologies for"
-    r"|(?:i(?:'m| am) )?(?:so |very |really |truly )?sorry (?:to hear|for|about|that you|you)|we(?:'re| are) sorry (?:for|to hear|about)"
-    r"|have a (?:\w+ ){0,3}(?:day|trip|flight|evening|weekend|time|one|night|week)|enjoy\b|safe travels|take care|good ?bye|bye\b"
-    r"|(?:please )?(?:do not|don't) hesitate|(?:please )?feel free|looking forward|best (?:regards|wishes)|all the best|cheers"
-    r"|i(?:'d| would| can| will|'ll| am able to)(?: be able to| certainly| definitely| gladly| also)? (?:help|assist)"
-    r"(?: you)?(?: with (?:that|this|your [a-z ]{1,40}|the [a-z ]{1,40}|[a-z]{1,15}ing [a-z ]{1,40}|it))?(?: today| right away)?[.!]?$"
-    r"|let me (?:help|assist) you|let's get (?:this|that|started)|take your time|we (?:value|appreciate)|no (?:problem|worries) at all"
-    r"|(?:hello|hi|hey|sure|certainly|of course|absolutely|great|perfect|okay|no problem|no worries|congratulations|welcome)\b[\w ,']{0,40}[.!]*$"
-    r"|if you (?:\w+ ){0,3}(?:have|need|require|want|run into|change) (?:\w+ ){0,3}(?:questions?|help|assistance|anything|concerns?|requests?"
-    r"|your mind|support)|should you (?:have|need|require)|whenever you(?:'re| are) ready)"
-)
-_OFFER = re.compile(
-    r"\b(?:anything else|something else|(?:any|other|further|more|additional) (?:\w+ )?(?:questions?|assistance|help|requests?|concerns?|inquiries)"
-    r"|how (?:else )?(?:can|may|could) i (?:help|assist|be of)|what (?:else )?(?:can|may|could) i (?:do|help|assist)"
-    r"|what (?:would you like|do you need) (?:help|assistance) with|(?:help|assist) you (?:further|with today|today)\b)"
-)
-_CONSENT = re.compile(
-    r"\b(?:would you (?:also )?(?:like|prefer|want|be (?:okay|ok|willing|interested|open))|would you still like"
-    r"|do you (?:still |also )?(?:want|wish|agree|confirm|accept|consent|approve|authori[sz]e|understand)\b"
-    r"|(?:shall|should) (?:i|we)|(?:may|can) (?:i|we) (?:go ahead|proceed|continue|process|cancel|book)|are you (?:sure|okay|ok|happy|ready|certain)"
-    r"|(?:is|are|does|do|would|will) (?:this|that|these|those|everything|it|all(?: of)? (?:this|that|the)|the (?:above|following|information|details))\b"
-    r"[^?]{0,80}\b(?:correct|okay|ok|fine|right|accurate|acceptable|work|good|suit|sound|look)\b[^?]{0,40}\?"
-    r"|yes ?(?:/|or) ?no|(?:reply|respond|answer|say|type|write|confirm)(?: with)?(?: an?)?(?: explicit)? ['\"(]{0,2}yes\b"
-    r"|(?:please |kindly |can you |could you |you )(?:\w+ )?(?:confirm|approve|authori[sz]e|agree)\b"
-    r"(?! (?:your|the|their|a|an|me|us|his|her) (?:\w+ ){0,3}(?:id|email|name|number|zip|address|date|phone|code|method|reason|identity|birth))"
-    r"|(?:need|require|have|await|get|ask for) your (?:explicit )?(?:confirmation|approval|consent|permission|go-ahead|authori[sz]ation)"
-    r"|let me know (?:if|whether) (?:you(?:'d| would)? (?:like|want|wish|agree|confirm|are|prefer)|you're|this|that|these|everything|i (?:should|can|may)|it)"
-    r"|(?:if|once|when) you (?:confirm|agree|approve)|your (?:confirmation|approval) (?:to|before)|want me to|like me to|ready to (?:proceed|go)"
-    r"|okay to proceed|ok to proceed|good to go)"
-)
-_OPEN_QUESTION = re.compile(r"\b(?:how|what|which|when|where) (?:\w+ ){0,3}?(?:would|do|did|should|shall|are) (?:you|we)\b")
-_REQUEST = re.compile(
-    r"\b(?:(?:can|could|would|may|might|will) (?:you|i|we) (?:please |kindly |also |first |just |be able to |so kindly )*"
-    r"(?:please )?(?:provide|give|share|tell|specify|send|supply|clarify|verify|confirm|have|get|ask|enter|list|describe|select"
-    r"|choose|indicate|state|upload|remind|let (?:me|us) know|double[- ]check|check|advise|elaborate|explain|know|walk|try)"
-    r"|(?:please|kindly) (?:\w+ )?(?:provide|share|tell|give|specify|let (?:me|us) know|enter|supply|send|clarify|indicate|verify|select|choose"
-    r"|list|describe|reply|respond|state|upload|include|confirm|answer|advise|check|try|explain|restart|run|turn|toggle|go to|navigate)"
-    r"|(?:i|we)(?:'ll| will| would|'d)?(?: also| still| just| first| only| now)? (?:need|require|like) (?:your|the|to (?:know|verify|confirm|have|get)|some|a few|more|you to"
-    r"|both|either|one of|additional|further|any|an?|at least|two|following)|(?:may|can|could) i (?:please )?(?:have|get|ask|know|see)"
-    r"|let (?:me|us) know (?:your|the|which|what|who|how|when|where|whether|if you have|about|any)|all i need|what i need"
-    r"|(?:is|are|will be) (?:required|needed)\b|(?:once|after|when) you(?:'ve| have)? (?:provide|share|send|confirm|give|tell)d?)"
-)
-_REFUSAL = re.compile(
-    r"\b(?:cannot|can not|can't|could not|couldn't|unable to|not able to|(?:not|isn't|aren't) (?:allowed|permitted|possible|eligible|authori[sz]ed|qualified"
-    r"|available|supported|refundable|covered|within|valid|modifiable|changeable|offered)|won't|will not|wouldn't"
-    r"|must (?:decline|deny|refuse)|have to (?:decline|deny|refuse)|against (?:our|the|company) polic|ineligible|non-?refundable|"
-    r"do(?:es)? not (?:allow|permit|qualify|meet|support|have the|offer|cover|include|exist|apply|provide)"
-    r"|do(?:es)?n't (?:allow|permit|qualify|meet|support|have the|offer|cover|include|exist|apply|provide)"
-    r"|(?:policy|policies|rules|regulations) (?:prohibits?|prevents?|restricts?|forbids?)|no longer|only (?:be )?(?:possible|allowed|permitted|available)"
-    r"|denied|declined|rejected|prohibited|restricted from|not something i|outside (?:of )?(?:my|our|the)|beyond (?:my|our|the)|i'm afraid|i am afraid"
-    r"|unfortunately|regret|no exceptions?|unavailable)\b|\bsorry,? (?:but|order|i|we|that|this|the|your|it|there|no)\b"
-)
-_NEGATION = word_set(
-    """
-    no not never none nothing neither nor without cannot can't don't doesn't didn't won't isn't aren't wasn't weren't
-    haven't hasn't couldn't wouldn't shouldn't unable unavailable unfortunately sorry afraid
-    """
-)
-_DONE_VERBS = (
-    r"(?:cancel+ed|booked|updated|changed|modified|exchanged|returned|refunded|processed|completed|upgraded|downgraded|added"
-    r"|removed|issued|created|submitted|scheduled|rescheduled|confirmed|transferred|deleted|reset|activated|enabled|disabled"
-    r"|sent|placed|purchased|applied|credited|charged|set|closed|opened|resolved|fixed|installed|paid|made|approved|registered"
-    r"|initiated|finali[sz]ed|reserved|saved|unsuspended|resumed|suspended|restored|moved|switched|reinstated|done)"
-)
-_DONE = re.compile(
-    rf"\b(?:(?:has|have|had|was|were|is|are|been|being|i've|we've|you've|it's|got) (?:\w+ )?(?:now |been |all |already |successfully |just )*(?:\w+ly )?{_DONE_VERBS}"
-    rf"|successfully|i (?:just |already )?{_DONE_VERBS}|all set|(?:it|that|everything)(?:'s| is) (?:all )?(?:done|set|complete|taken care of)"
-    rf"|^done\b|taken care of|is (?:now )?complete\b|been successful|was successful)"
-)
-_HYPOTHETICAL = re.compile(
-    r"\b(?:once|if|when|after|before|until|unless|can|could|may|would|will|to|should|must|not|n't|cannot|only|that (?:was|were|has|have)"
-    r"|which|originally|previously|need|needs) (?:\w+ ){0,6}$"
-)
-_HANDOVER = re.compile(
-    r"\b(?:transfer+(?:ring|red)?|connect(?:ing|ed)?|escalat(?:ing|ed|e)|hand(?:ing|ed)? (?:this|you) (?:over|off)|forward(?:ing|ed)?|put(?:ting)? you through)\b"
-    r"[^.?!]{0,60}\b(?:agent|human|representative|specialist|supervisor|team|department|person|colleague|manager|support)\b"
-)
-_PROMISE = re.compile(
-    r"\b(?:(?:please )?(?:hold on|hang on|bear with|wait|stand by)|(?:one|just a|a) (?:moment|second|minute)"
-    r"|(?:i|we)(?:'ll| will|'m going to| am going to| shall| can now|'m now| am now)\b|let me\b|(?:i'm|i am|we're|we are) (?:\w+ )?\w+ing\b)"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +35,9 @@ class Acts:
         closing: Nothing of substance: thanks, greetings, offers of more help.
         asked: The pieces of information asked for, by name, or stems where no name is known.
         deeds: What is asked, refused or reported to be done: `cancel`, `refund`, …
+        offered: Deeds that consent is asked for.
         substance: The message without chat and offers.
+        topic: Stems of its words.
         facts: The facts of the substance.
     """
 
@@ -136,10 +51,144 @@ class Acts:
     closing: bool
     asked: frozenset[str]
     deeds: frozenset[str]
+    offered: frozenset[str]
     substance: str
+    topic: Counter[str]
     facts: Facts
 
     @property
     def asks(self) -> bool:
         """Whether the user has to answer."""
         return self.consent or self.request
+
+
+# Where the thing asked for ends: what follows says what it is for.
+_PURPOSE = re.compile(
+    r"\b(?:so (?:that )?(?:i|we)|(?:in order )?to (?:proceed|help|assist|look|locate|verify|access|find|continue"
+    r"|check|get|process"
+    r"|complete|pull|retrieve|move|confirm|identify|be able|ensure|make sure|begin|start)|before (?:i|we|proceeding)"
+    r"|associated with|linked to|on (?:the|your|my) (?:account|file|profile)|(?:that )?you(?:'d| would| want"
+    r"| wish)? ?(?:like|want)? ?(?:me )?to (?:cancel"
+    r"|return|exchange|modify|change|update|refund|upgrade|book|proceed)|if you don't|of your order"
+    r"|for your (?:order|reservation|flight|trip|booking)"
+    r"|for the (?:order|reservation|flight|trip|booking)|with your (?:order|reservation|request|flight|booking)"
+    r"|(?:make )?to (?:your|the|this) (?:\w+ )?(?:order|reservation|flight|booking|trip|itinerary|ticket|account"
+    r"|plan))\b"
+)
+_SLOTS = tuple((name, re.compile(rf"\b(?:{pattern})")) for name, pattern in phrases.SLOTS.items())
+_DEEDS = tuple((name, re.compile(rf"\b(?:{pattern})")) for name, pattern in phrases.DEEDS.items())
+
+
+def read(text: str) -> Acts:
+    """What a message does. Never raises; time is linear in the text."""
+    kept: list[str] = []
+    found = dict.fromkeys(("consent", "request", "refuses", "negates", "done", "handover", "promise"), False)
+    asked: set[str] = set()
+    deeds: set[str] = set()
+    offered: set[str] = set()
+    listing = False
+    said_at_all = sentences(text)
+    for line in said_at_all:
+        said = line.lower()
+        is_item = line.startswith("\x00")
+        said = said.lstrip("\x00")
+        said = _without_opening(said)
+        if not said or _is_chat(said):
+            continue
+        kept.append(line.lstrip("\x00"))
+        here = _acts_of(said)
+        for name, value in here.items():
+            found[name] = found[name] or value
+        if here["request"] or (listing and is_item):
+            asked |= slots(said)
+            found["request"] = found["request"] or listing
+        listing = (here["request"] and said.endswith(":")) or (listing and is_item)
+        if here["consent"] or here["refuses"] or here["done"] or here["handover"]:
+            named = {name for name, pattern in _DEEDS if pattern.search(said)}
+            deeds |= named
+            offered |= named if here["consent"] else set()
+    substance = "\n".join(kept)
+    return Acts(
+        **found,
+        closing=bool(said_at_all) and not kept,
+        asked=frozenset(asked),
+        deeds=frozenset(deeds),
+        offered=frozenset(offered),
+        substance=substance,
+        topic=topic(substance),
+        facts=facts(substance),
+    )
+
+
+def sentences(text: str) -> list[str]:
+    """Sentences and lines without markup; items of a list begin with NUL."""
+    text = unicode_form(text)
+    found = []
+    for part in _SENTENCE_END.split(_LIST_ITEM.sub("\n\x00", text)):
+        line = " ".join(_MARKUP.sub(" ", part).split())[:_LONGEST_SENTENCE]
+        if any(char.isalnum() for char in line):
+            found.append(line)
+    return found[:_MOST_SENTENCES]
+
+
+def _without_opening(said: str) -> str:
+    for _ in range(3):
+        opening = phrases.OPENING.match(said)
+        if opening is None:
+            return said
+        said = said[opening.end() :]
+    return said
+
+
+def _is_chat(said: str) -> bool:
+    """Whether a sentence is thanks, sympathy or an offer of help and nothing else."""
+    if _reports(said) or _hands_over(said) or phrases.REFUSAL.search(said) or phrases.REGRET.search(said):
+        return False
+    if phrases.OFFER.search(said) or phrases.CHAT.match(said):
+        return True
+    asks = "?" in said or phrases.REQUEST.search(said) or phrases.CONSENT.search(said)
+    return not asks and phrases.WEAK_OFFER.search(said) is not None
+
+
+def _reports(said: str) -> bool:
+    """Whether something is said to have been carried out, and not only wished, planned or denied."""
+    return any(
+        not phrases.HYPOTHETICAL.search(said[max(0, match.start() - 60) : match.start()])
+        for match in phrases.DONE.finditer(said)
+    )
+
+
+def _hands_over(said: str) -> bool:
+    found = phrases.HANDOVER.search(said)
+    return found is not None and not phrases.OFFERED.search(said[: found.start()])
+
+
+def _acts_of(said: str) -> dict[str, bool]:
+    question = "?" in said
+    wanted = phrases.REQUEST.search(said) is not None
+    consent = (phrases.CONSENT.search(said) is not None and not phrases.OPEN_QUESTION.match(said)) or (
+        question and not wanted and not phrases.QUERY.search(said)
+    )
+    request = not consent and (question or wanted)
+    regrets = not question and not wanted and phrases.REGRET.search(said) is not None
+    refuses = regrets or phrases.REFUSAL.search(said) is not None
+    return {
+        "consent": consent,
+        "request": request,
+        "refuses": refuses,
+        "negates": refuses or not phrases.NEGATION.isdisjoint(words(said)),
+        "done": not question and not refuses and _reports(said),
+        "handover": not question and not consent and _hands_over(said),
+        "promise": not question and phrases.PROMISE.search(said) is not None,
+    }
+
+
+def slots(said: str) -> set[str]:
+    """Names of what a request asks for; stems of its words where none is known."""
+    triggers = [match.start() for match in phrases.REQUEST.finditer(said)]
+    wanted = said[triggers[-1] :] if triggers else said
+    purpose = _PURPOSE.search(wanted, 1)
+    if purpose is not None and purpose.start() > 12:
+        wanted = wanted[: purpose.start()]
+    named = {name for name, pattern in _SLOTS if pattern.search(wanted)}
+    return named or {f"~{stem}" for stem in topic(wanted)}

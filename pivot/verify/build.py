@@ -4,6 +4,7 @@ exact                                                  a verifier as it is
 tool_call:gym                                          one of its presets
 {name: tool_call, preset: schema, parallel: f1}        switches on top of a preset
 {first: [tool_call:schema, message]}                   compositions, see `pivot.verify.compose`
+tool_call:schema | message                             the same as a text, which a recipe file can replace
 {all: [...]}
 {weighted: [{weight: 0.7, of: ...}, {weight: 0.3, of: ...}]}
 functional                                             a name for a composition, see `NAMED`
@@ -96,6 +97,8 @@ def build(spec: Any, where: str = "verify.name") -> Verifier:
 
 
 def _build(spec: Any, where: str, depth: int) -> Verifier:
+    if isinstance(spec, str) and "|" in spec:
+        return _composed("first", [member.strip() for member in spec.split("|")], where, depth + 1)
     if isinstance(spec, str):
         if spec in NAMED:
             return dataclasses.replace(_build(NAMED[spec], where, depth), name=spec)
@@ -103,8 +106,8 @@ def _build(spec: Any, where: str, depth: int) -> Verifier:
         return _named(name, preset or None, {}, where)
     if isinstance(spec, Mapping) and isinstance(spec.get("name"), str):
         switches = {key: value for key, value in spec.items() if key not in ("name", "preset")}
-        preset = spec.get("preset")
-        return _named(spec["name"], None if preset is None else str(preset), switches, where)
+        given = spec.get("preset")
+        return _named(spec["name"], None if given is None else str(given), switches, where)
     if isinstance(spec, Mapping) and len(spec) == 1:
         kind, members = next(iter(spec.items()))
         if kind in COMPOSITIONS:

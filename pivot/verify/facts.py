@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from pivot.verify.dates import MONTH, month_number
 from pivot.verify.texts import unicode_form
@@ -14,6 +14,11 @@ _DAY_FIRST = re.compile(rf"\b(\d{{1,2}})(?:st|nd|rd|th)? (?:of )?{MONTH}(?:,? (\
 _ISO_DATE = re.compile(r"\b(\d{4})[-/](\d{2})[-/](\d{2})(?!\d)")
 _YEAR_LAST = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
 _TIME = re.compile(r"\b(\d{1,2})(?::(\d{2}))?(?::\d{2})? ?([ap])\.?m\b\.?|\b(\d{1,2}):(\d{2})(?::\d{2})?\b")
+_SPAN = re.compile(
+    r"(?<![\w.,$/-])(\d{1,4})(?: ?(?:-|to|or|and) ?(\d{1,4}))?[ -](?:business |working |calendar )?"
+    r"(?:days?|hours?|hrs?|minutes?|mins?|weeks?"
+    r"|months?|years?)\b"
+)
 _MONEY = re.compile(r"(?:us)?[$\u20ac\u00a3]")
 _NUMBER = re.compile(r"(\d{1,3}(?:,\d{3}){1,8}|\d{1,30})(\.\d{1,30})?")
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
@@ -55,6 +60,7 @@ class Facts:
         numbers: Amounts and counts, without currency and unit.
         dates: `year/month/day`, with `?` for a year that is not said.
         times: Minutes since midnight.
+        spans: Numbers of days, hours and the like.
         codes: Words in capitals, as airports have; lower case.
     """
 
@@ -62,11 +68,12 @@ class Facts:
     numbers: frozenset[str]
     dates: frozenset[str]
     times: frozenset[str]
+    spans: frozenset[str]
     codes: frozenset[str]
 
     def all(self) -> frozenset[str]:
         """Every fact."""
-        return self.ids | self.numbers | self.dates | self.times | self.codes
+        return self.ids | self.numbers | self.dates | self.times | self.spans | self.codes
 
 
 def plain(text: str) -> str:
@@ -77,8 +84,9 @@ def plain(text: str) -> str:
 def facts(text: str) -> Facts:
     """The facts of a text."""
     line = plain(text)
-    found: dict[str, set[str]] = {"ids": set(), "numbers": set(), "dates": set(), "times": set(), "codes": set()}
-    rest = _COUNTED.sub(lambda match: _COUNTS[match[1]], _take_moments(line.lower(), found))
+    found: dict[str, set[str]] = {item.name: set() for item in fields(Facts)}
+    counted = _COUNTED.sub(lambda match: _COUNTS[match[1]], line.lower())
+    rest = _take_moments(counted, found)
     for raw in _SPLIT.split(rest):
         token = raw.strip(_EDGES)
         if token and len(token) <= _LONGEST_TOKEN:
@@ -102,6 +110,11 @@ def _take_moments(text: str, found: dict[str, set[str]]) -> str:
         found["times"].add(str(60 * hour + minute))
         return " "
 
+    def span(match: re.Match[str]) -> str:
+        found["spans"].update(_number(number, None) for number in match.groups() if number)
+        return " "
+
+    text = _SPAN.sub(span, text)
     text = _ISO_DATE.sub(lambda m: date(m[1], int(m[2]), m[3]), text)
     text = _YEAR_LAST.sub(lambda m: date(m[3], int(m[1]), m[2]), text)
     text = _MONTH_FIRST.sub(lambda m: date(m[3], month_number(m[1]), m[2]), text)
@@ -157,6 +170,7 @@ def conflict(left: Facts, right: Facts) -> frozenset[str]:
         (left.numbers, right.numbers),
         (without_known_years(left.dates, right.dates), without_known_years(right.dates, left.dates)),
         (left.times, right.times),
+        (left.spans, right.spans),
         (left.codes, right.codes),
     ):
         if mine - theirs and theirs - mine:

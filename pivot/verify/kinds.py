@@ -7,6 +7,7 @@ from typing import Any
 
 from pivot.trajectory import strict_json
 from pivot.verify import (
+    acts,
     arguments,
     ask,
     dates,
@@ -16,6 +17,8 @@ from pivot.verify import (
     judge,
     matching,
     message,
+    names,
+    phrases,
     prose,
     schema,
     texts,
@@ -57,7 +60,10 @@ KINDS: dict[str, Kind] = {
         (tool_call, arguments, dates, facts, gym, matching, prose, schema, strict_json, texts, types, words),
         tool_call.PRESETS,
     ),
-    "message": Kind(message.MessageOptions, message.message, (message, facts, types), message.PRESETS),
+    "message": Kind(
+        message.MessageOptions, message.message,
+        (message, acts, dates, facts, names, phrases, texts, types, words), message.PRESETS,
+    ),
     "judge": Kind(
         judge.Judge, lambda options: judge.make_judge(options, ask.asker(options)), (judge, ask, types),
         threads=lambda options: 1 if options.url == judge.ENGINE else options.concurrency,

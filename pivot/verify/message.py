@@ -3,23 +3,31 @@
 Guards the known exploit of the lenient rule, under which any text earns 1 where the expert wrote a message.
 """
 
-import re
-from collections import Counter
 from dataclasses import dataclass
 
 from pivot.trajectory.types import Action
-from pivot.verify.oldfacts import clean, facts, names, states, words
+from pivot.verify.acts import Acts, read
+from pivot.verify.facts import Facts, conflict, without_known_years
+from pivot.verify.names import foreign_names, states
+from pivot.verify.texts import unicode_form
 from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
+from pivot.verify.words import overlap
 
-_LONGEST = 100_000
-# Dice overlap of the words below which two messages are about different things. NeMo-Gym's tau2 setting,
-# which divides by the sum of both lengths, is 0.1: the same as 0.2 here.
-_LEAST_OVERLAP = 0.2
-
-_REFUSALS = re.compile(
-    r"\b(?:cannot|can not|can't|unable to|not able to|not allowed to|not permitted|not possible|won't be able"
-    r"|will not be able|must decline|have to decline|against (?:our|the) policy|not eligible|sorry|afraid"
-    r"|unfortunately)\b"
+_LONGEST = 16_000
+# Requests for the same things share more than half of all that either asks for.
+_LEAST_ASKED = 0.5
+_MANY_ASKED = 4
+# Two refusals with this much in common refuse the same thing, whatever they offer instead.
+_SAME_REFUSAL = 0.4
+# Long accounts may differ in a detail that one leaves out.
+_MANY_FACTS, _MOST_FACTS = 4, 0.7
+# Deeds that one message may call by the other's name: an upgrade is a change.
+_KIN = (
+    {"change", "upgrade", "downgrade", "add", "remove", "exchange", "schedule"},
+    {"return", "refund"},
+    {"book", "change"},
+    {"cancel", "refund"},
+    {"transfer", "search"},
 )
 
 
@@ -29,9 +37,15 @@ class MessageOptions:
 
     Attributes:
         any_text: Any text that is not empty earns 1, as in NeMo-Gym.
+        least_overlap: Least overlap of topic words of two messages that tell something.
     """
 
     any_text: bool = False
+    least_overlap: float = 0.2
+
+    def __post_init__(self) -> None:
+        if not 0.0 <= self.least_overlap <= 1.0:
+            raise ValueError("least_overlap must be from 0 to 1")
 
 
 PRESETS = {"guarded": MessageOptions(), "lenient": MessageOptions(any_text=True)}
@@ -54,67 +68,114 @@ def message(options: MessageOptions) -> Decide:
             return reject("kind_mismatch", "call")
         if options.any_text:
             return MATCH if (actual.content or "").strip() else reject("empty_message")
-        return compare_messages(actual.content or "", expected.content or "")
+        return compare_messages(actual.content or "", expected.content or "", options)
 
     return decide
 
 
-def is_refusal(text: str) -> bool:
-    """Whether the text holds one of a small written list of refusing phrases."""
-    return _REFUSALS.search(clean(text).casefold()) is not None
-
-
-def overlap(left: str, right: str) -> float:
-    """Dice overlap of the multisets of words without digits, in [0, 1]; symmetric, 1 for the same words."""
-    a, b = _plain_words(left), _plain_words(right)
-    total = a.total() + b.total()
-    return 2 * (a & b).total() / total if total else 0.0
-
-
-def _plain_words(text: str) -> Counter[str]:
-    # Words with digits are facts, which are compared on their own.
-    return Counter(word for word in words(text) if not any(map(str.isdigit, word)))
-
-
-def compare_messages(actual: str, expected: str) -> Verdict:
-    """1 when two messages do the same: both ask or both tell, both or neither refuse, with the same facts.
-
-    Facts (`pivot.verify.facts`): numbers, ids, dates and codes must be the same set; a name in one must be a
-    word of the other; states (shipped, pending, ...) must be the same in statements, and must not disagree in
-    questions, which may leave them out. Last, the words must overlap a little. Symmetric, and 1 for a
-    non-empty text against itself.
+def compare_messages(actual: str, expected: str, options: MessageOptions) -> Verdict:
+    """1 when two messages do the same with the same facts. Symmetric, and 1 for a text against itself.
 
     Returns:
-        The verdict; reasons besides `match`: `empty_message`, `too_long`, `asks_or_tells`,
-        `refusal_mismatch`, `facts_mismatch`, `names_mismatch`, `states_mismatch`, `words_mismatch`.
+        The verdict; reasons besides `match`: `empty_message`, `too_long`, `closing_mismatch`, `handover_mismatch`,
+        `asks_or_tells`, `request_mismatch`, `refusal_mismatch`, `done_mismatch`, `deed_mismatch`, `facts_mismatch`,
+        `names_mismatch`, `states_mismatch`, `words_mismatch`.
     """
     if not actual.strip():
         return reject("empty_message")
-    if clean(actual).casefold() == clean(expected).casefold():
+    if _flat(actual) == _flat(expected):
         return MATCH
-    if len(actual) > _LONGEST:
+    if max(len(actual), len(expected)) > _LONGEST:
         return reject("too_long")
-    asks = "?" in actual
-    if asks != ("?" in expected):
-        return reject("asks_or_tells")
-    if is_refusal(actual) != is_refusal(expected):
+    mine, theirs = read(actual), read(expected)
+    if not mine.substance and not mine.closing:
+        return reject("empty_message")
+    if mine.closing or theirs.closing:
+        return MATCH if mine.closing and theirs.closing else reject("closing_mismatch")
+    return _compare_kind(mine, theirs) or _compare_content(mine, theirs, options) or MATCH
+
+
+def _compare_kind(mine: Acts, theirs: Acts) -> Verdict | None:
+    if mine.handover != theirs.handover:
+        return reject("handover_mismatch")
+    if (mine.refuses and not theirs.negates) or (theirs.refuses and not mine.negates):
         return reject("refusal_mismatch")
-    return _compare_facts(actual, expected, asks)
+    if mine.asks != theirs.asks:
+        # A refusal may end in the question what else, or whether a person should take over.
+        asker = mine if mine.asks else theirs
+        same_refusal = mine.refuses and theirs.refuses and overlap(mine.topic, theirs.topic) >= _SAME_REFUSAL
+        return (
+            None if same_refusal and (not asker.consent or asker.offered == {"transfer"}) else reject("asks_or_tells")
+        )
+    if mine.asks:
+        return _compare_asking(mine, theirs)
+    if mine.done != theirs.done and not mine.handover and not (mine.refuses and theirs.refuses):
+        return reject("done_mismatch")
+    return _compare_deeds(mine, theirs)
 
 
-def _compare_facts(actual: str, expected: str, asks: bool) -> Verdict:
-    different = facts(actual) ^ facts(expected)
+def _compare_asking(mine: Acts, theirs: Acts) -> Verdict | None:
+    if mine.request and theirs.request and mine.asked and theirs.asked:
+        return _compare_asked(mine.asked, theirs.asked, lenient=mine.consent and theirs.consent)
+    if mine.consent and theirs.consent:
+        return _compare_deeds(mine, theirs)
+    if mine.request and theirs.request:
+        return None
+    return reject("request_mismatch", detail="asks for consent or for information")
+
+
+def _compare_asked(mine: frozenset[str], theirs: frozenset[str], *, lenient: bool) -> Verdict | None:
+    if "choice" in mine & theirs:  # which one: what it is one of may be left unsaid
+        mine, theirs = mine - {"choice"}, theirs - {"choice"}
+        if not mine or not theirs:
+            return None
+    union = mine | theirs
+    shared = len(mine & theirs) / len(union)
+    if shared > _LEAST_ASKED or (shared == _LEAST_ASKED and (lenient or len(union) >= _MANY_ASKED)):
+        return None
+    return reject("request_mismatch", detail=_shown(mine ^ theirs))
+
+
+def _compare_deeds(mine: Acts, theirs: Acts) -> Verdict | None:
+    if not mine.deeds or not theirs.deeds or mine.deeds & theirs.deeds:
+        return None
+    if any(mine.deeds & kin and theirs.deeds & kin for kin in _KIN):
+        return None
+    return reject("deed_mismatch", detail=_shown(mine.deeds ^ theirs.deeds))
+
+
+def _compare_content(mine: Acts, theirs: Acts, options: MessageOptions) -> Verdict | None:
+    different = conflict(mine.facts, theirs.facts)
+    if not different and not mine.asks and not mine.refuses:
+        different = _left_out(mine.facts, theirs.facts)
     if different:
         return reject("facts_mismatch", detail=_shown(different))
-    foreign = (names(actual) - set(words(expected))) | (names(expected) - set(words(actual)))
-    if foreign:
-        return reject("names_mismatch", detail=_shown(foreign))
-    mine, wanted = states(actual), states(expected)
-    disagree = bool(mine and wanted) and mine.isdisjoint(wanted) if asks else mine != wanted
-    if disagree:
-        return reject("states_mismatch", detail=_shown(mine ^ wanted))
-    return MATCH if overlap(actual, expected) >= _LEAST_OVERLAP else reject("words_mismatch")
+    my_names, their_names = (
+        foreign_names(mine.substance, theirs.substance),
+        foreign_names(theirs.substance, mine.substance),
+    )
+    if my_names and their_names:
+        return reject("names_mismatch", detail=_shown(my_names | their_names))
+    my_states, their_states = states(mine.substance), states(theirs.substance)
+    if my_states - their_states and their_states - my_states:
+        return reject("states_mismatch", detail=_shown(my_states ^ their_states))
+    if not mine.asks and overlap(mine.topic, theirs.topic) < options.least_overlap:
+        return reject("words_mismatch")
+    return None
 
 
-def _shown(items: frozenset[str] | set[str]) -> str:
+def _left_out(mine: Facts, theirs: Facts) -> frozenset[str]:
+    """Amounts and days that only one of two accounts gives; none where they share most of many facts."""
+    my_days, their_days = without_known_years(mine.dates, theirs.dates), without_known_years(theirs.dates, mine.dates)
+    shared, union = mine.all() & theirs.all(), mine.all() | theirs.all()
+    if len(union) >= _MANY_FACTS and len(shared) >= _MOST_FACTS * len(union):
+        return frozenset()
+    return (mine.numbers ^ theirs.numbers) | (my_days ^ their_days)
+
+
+def _flat(text: str) -> str:
+    return " ".join(unicode_form(text).casefold().split())
+
+
+def _shown(items: frozenset[str]) -> str:
     return ", ".join(sorted(items)[:8])[:200]

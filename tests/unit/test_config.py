@@ -7,6 +7,7 @@ from omegaconf import OmegaConf
 
 from pivot.config import CONF_DIR, Config, all_keys, from_dictconfig, load, recipes, save
 from pivot.errors import UserError
+from pivot.verify import build_verifiers
 
 
 def dotted(node: object, prefix: str = "") -> set[str]:
@@ -17,6 +18,7 @@ def dotted(node: object, prefix: str = "") -> set[str]:
 
 def test_the_base_file_documents_every_key_with_its_default() -> None:
     base = OmegaConf.to_container(OmegaConf.load(CONF_DIR / "pivotrl.yaml"))
+    assert base.pop("defaults") == [{"/domain": ["tool_use", "swe", "terminal", "search"]}, "_self_"]
     assert dotted(base) == set(all_keys())
     assert from_dictconfig(OmegaConf.create(base)) == Config()
     for line in (CONF_DIR / "pivotrl.yaml").read_text().splitlines():
@@ -45,6 +47,19 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
         load(None, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_every_domain_has_a_verifier_and_another_replaces_it(tmp_path: Path) -> None:
+    base = load(None, []).verify
+    assert base.name is None
+    assert sorted(build_verifiers(base.name, base.domains).by_domain) == ["search", "swe", "terminal", "tool_use"]
+    assert sorted(path.stem for path in (CONF_DIR / "domain").glob("*.yaml")) == sorted(base.domains)
+    changed = load(None, ["verify.domains.tool_use=tool_call:gym", "verify.domains.swe={all: [exact, message]}"]).verify
+    assert changed.domains == base.domains | {"tool_use": "tool_call:gym", "swe": {"all": ["exact", "message"]}}
+    assert load(None, ["verify.name=exact"]).verify.name == "exact"
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("defaults:\n  - pivotrl\n  - _self_\nverify:\n  domains:\n    tool_use: {all: [exact, message]}\n")
+    assert load(str(recipe), []).verify.domains["tool_use"] == {"all": ["exact", "message"]}
 
 
 def test_an_unknown_key_in_a_file_is_refused(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pivot.errors import UserError
-from pivot.trajectory import load_candidates
+from pivot.trajectory import from_row, load_candidates, to_row
 from pivot.trajectory.convert import ConvertReport, convert
 from tests.unit.trajectory.examples import RAW, WEATHER_TOOL, call
 
@@ -121,9 +121,14 @@ def test_user_mistakes_name_the_path_or_option_and_the_fix(tmp_path: Path) -> No
     source = _write(tmp_path / "in.jsonl", RAW)
     with pytest.raises(UserError, match=r"absent\.jsonl: no such file; check the path"):
         convert([tmp_path / "absent.jsonl"], tmp_path / "out")
-    with pytest.raises(UserError, match="is a directory; name the files in it"):
-        convert([tmp_path], tmp_path / "out")
-    with pytest.raises(UserError, match="unknown format 'yaml'; use one of openai_chat, tau_bench"):
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="no trajectory file in this folder"):
+        convert([tmp_path / "empty"], tmp_path / "out")
+    with pytest.raises(UserError, match=r"x\*\.jsonl: no file matches; check the pattern"):
+        convert([tmp_path / "x*.jsonl"], tmp_path / "out")
+    with pytest.raises(UserError, match="unknown split 'row'; use one of trajectory, task"):
+        convert([source], tmp_path / "out", split="row")
+    with pytest.raises(UserError, match="unknown format 'yaml'; use one of nemo_gym, tau2_bench"):
         convert([source], tmp_path / "out", fmt="yaml")
     with pytest.raises(UserError, match=r"in\.jsonl.*cannot be written.*choose another --out"):
         convert([source], source / "out")
@@ -162,24 +167,56 @@ def test_tau_bench_results_take_their_tools_from_a_file(tmp_path: Path) -> None:
     assert [c.trajectory_id for c in found] == ["airline/task-4/trial-2"] * 2 + ["airline/task-4/trial-3"]
     assert [c.success for c in found] == [True, True, False]
     assert found[0].tools == (WEATHER_TOOL,)
-    assert [Path(c.source).name for c in found] == ["airline.json:1", "airline.json:1", "airline.json:2"]
+    assert found[0].task_id == found[2].task_id == "airline/task-4"
+    second = 1 + next(n for n, line in enumerate(source.read_text().splitlines()) if line == " },") + 1
+    lines = ["airline.json:2", "airline.json:2", f"airline.json:{second}"]
+    assert [Path(c.source).name for c in found] == lines
 
 
-def test_a_bad_array_item_does_not_cost_the_file_and_a_broken_array_is_one_bad_row(tmp_path: Path) -> None:
+def test_a_bad_array_item_does_not_cost_the_file_and_a_broken_end_is_one_bad_row(tmp_path: Path) -> None:
     good = json.dumps(RAW)
     source = tmp_path / "in.json"
-    source.write_text(f'[{good},\n{{"messages": ["\\ud800"]}}]')
-    assert convert([source], tmp_path / "out").bad_rows == {"lone_surrogate": 1}
-    source.write_text(f"[{good},\n{good}")
-    with pytest.raises(UserError, match=r"in\.json:1: not_json"):
-        convert([source], tmp_path / "out")
+    source.write_text(f'[{good},\n{{"messages": ["\\ud800"]}}, {{"messages": [1,]}},\n7]')
+    assert convert([source], tmp_path / "out").candidates == 2
+    assert _skips(tmp_path / "out") == [
+        ("in.json:2", "lone_surrogate", None),
+        ("in.json:2[2]", "not_json", None),
+        ("in.json:3", "not_object", None),
+    ]
+    source.write_text(f"[{good},\n{json.dumps(_chat(USER, HELLO))}\n")
+    assert convert([source], tmp_path / "out").candidates == 3
+    assert _skips(tmp_path / "out") == [("in.json:3", "truncated", None)]
 
 
-def test_progress_is_reported_after_every_record(tmp_path: Path) -> None:
-    seen: list[tuple[int, int]] = []
-    source = _write(tmp_path / "in.jsonl", RAW, b"bad\n", _chat(USER, HELLO))
-    convert([source], tmp_path / "out", progress=lambda done, found: seen.append((done, found)))
-    assert seen == [(1, 2), (1, 2), (2, 3)]
+def test_progress_is_reported_after_every_record_with_the_bytes_read(tmp_path: Path) -> None:
+    seen: list[tuple[int, int, int]] = []
+    first = _write(tmp_path / "in.jsonl", RAW, b"bad\n", _chat(USER, HELLO))
+    second = _write(tmp_path / "more.jsonl", _chat(USER, {"role": "assistant", "content": "hey"}))
+    sizes = [path.stat().st_size for path in (first, second)]
+    convert(
+        [first, second],
+        tmp_path / "out",
+        progress=lambda report, read: seen.append((report.trajectories, report.candidates, read)),
+    )
+    assert seen == [(1, 2, sizes[0]), (1, 2, sizes[0]), (2, 3, sizes[0]), (3, 4, sum(sizes))]
+
+
+def test_a_domain_can_be_named(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", RAW)
+    assert convert([source], tmp_path / "out", domain="search").domains == {"search": 2}
+    assert {c.domain for c in load_candidates(tmp_path / "out" / "candidates.jsonl")} == {"search"}
+
+
+def test_counts_are_kept_for_each_format(tmp_path: Path) -> None:
+    lost = {"task_id": 1, "reward": 0.0, "traj": [USER, HELLO], "trial": 0}
+    source = _write(tmp_path / "in.jsonl", RAW, RAW, lost, {"traj": 1}, {"what": 1})
+    report = convert([source], tmp_path / "out")
+    assert report.formats == {
+        "openai_chat": {"trajectories": 2, "turns": 4, "candidates": 2},
+        "tau_bench": {"trajectories": 1, "turns": 1, "candidates": 1, "bad_rows": 1},
+        "unknown": {"bad_rows": 1},
+    }
+    assert report.records == report.trajectories + report.rows + report.bad_rows.total() + report.dropped.total()
 
 
 def test_converting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
@@ -202,6 +239,8 @@ def test_real_tau_bench_results(tmp_path: Path) -> None:
     assert report.skipped == {"duplicate": 8}
     assert report.bad_rows == {}
     assert report.kinds == {"message": 1282, "function_call": 1164}
+    found = list(load_candidates(tmp_path / "out" / "candidates.jsonl"))
+    assert len({c.task_id for c in found}) == 50  # four trials each
 
 
 def test_real_tau2_chat_trajectories_read_back(tmp_path: Path) -> None:
@@ -211,3 +250,15 @@ def test_real_tau2_chat_trajectories_read_back(tmp_path: Path) -> None:
     assert report.kinds == {"message": 262, "function_call": 163, "function_call_batch": 33}
     loaded = list(load_candidates(tmp_path / "out" / "candidates.jsonl"))
     assert len({c.candidate_id for c in loaded}) == 458
+
+
+def test_every_real_file_converts(tmp_path: Path) -> None:
+    report = _real(".", tmp_path)
+    assert report.bad_rows == {"unknown_format": 72}  # the tools in the tools_*.json files
+    assert (report.trajectories, report.rows, report.turns) == (334, 30, 4185)
+    assert report.skipped["call_not_recorded"] == 538
+    assert report.skipped["history_without_calls"] == 500
+    assert report.turns == report.candidates + report.skipped.total()
+    assert report.formats["swe_agent"] == {"trajectories": 4, "turns": 39, "candidates": 39}
+    for candidate in load_candidates(tmp_path / "out" / "candidates.jsonl"):
+        assert from_row(to_row(candidate)) == candidate

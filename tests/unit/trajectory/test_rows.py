@@ -1,6 +1,7 @@
 """Rows interoperate with NeMo-Gym's single-step contract both ways."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from pivot.trajectory import (
     load_candidates,
     to_row,
 )
+from pivot.trajectory.identity import candidate_id
 from pivot.trajectory.messages import BadRecord
+from pivot.trajectory.rows import domain_of, is_cut
 from tests.unit.trajectory.examples import TRAJECTORIES, weather_trajectory
 
+DATA = Path(__file__).parent / "data"
 GYM = Path(__file__).resolve().parents[4] / "shared" / "data" / "nemo_gym"
 
 
@@ -121,6 +125,8 @@ def _changed(**changes: Any) -> dict[str, Any]:
         (_changed(responses_create_params={"input": [{"type": "image", "data": ""}]}), "unknown_item"),
         (_changed(responses_create_params={"input": [{"type": ["x"]}]}), "unknown_item"),
         (_changed(expected_action=None), "no_expected_action"),
+        (_changed(expected_action=None, expected_answer=""), "no_expected_action"),
+        (_changed(expected_action=None, expected_answer=5), "no_expected_action"),
         (_changed(expected_action={"type": "dance"}), "no_expected_action"),
         (_changed(expected_action={"type": "function_call_batch", "calls": []}), "bad_expected_action"),
         (
@@ -161,24 +167,70 @@ def test_loading_names_file_line_and_fix(tmp_path: Path) -> None:
 
 
 def _gym_rows() -> list[dict[str, Any]]:
-    if not GYM.is_dir():
-        pytest.skip(f"no NeMo-Gym example rows at {GYM}")
-    files = [*sorted(GYM.glob("*tool*.jsonl")), GYM / "swe_pivot__example.jsonl"]
+    """The rows that somebody else made: our own examples of their forms, and NeMo-Gym's where they are at hand."""
+    files = [DATA / "gym_rows.jsonl", *(sorted(GYM.glob("*.jsonl")) if GYM.is_dir() else [])]
     return [json.loads(line) for file in files for line in file.read_text(encoding="utf-8").splitlines()]
 
 
-def test_real_gym_rows_are_read_and_written_back() -> None:
-    rows = _gym_rows()
-    assert len(rows) == 20
+def test_rows_of_others_are_written_back_as_they_were() -> None:
+    rows = [row for row in _gym_rows() if is_cut(row)]
+    assert len(rows) == (36 if GYM.is_dir() else 6)
     for row in rows:
         candidate = from_row(row)
-        written = json.loads(json.dumps(to_row(candidate)))
-        assert from_row(written) == candidate
-        assert written["expected_action"] == row["expected_action"]
+        written = json.loads(json.dumps(to_row(candidate, {"mean": 0.5})))
+        assert written.pop("pivot")["profile"] == {"mean": 0.5}
+        if "agent_ref" not in row:
+            assert written.pop("agent_ref")["type"] == "responses_api_agents"
+        assert json.dumps(written) == json.dumps(row)
+        assert from_row(json.loads(json.dumps(to_row(candidate)))) == candidate
+
+
+def test_real_gym_rows_are_at_hand() -> None:
+    if not GYM.is_dir():
+        pytest.skip(f"no NeMo-Gym example rows at {GYM}")
+    assert len(_gym_rows()) == 41
+
+
+def test_history_of_real_rows_survives_in_order() -> None:
+    for row in _gym_rows():
+        if not is_cut(row) or isinstance(row["responses_create_params"]["input"], str):
+            continue
+        plain = replace(from_row(row), extra={})  # written from the messages, not from the row
+        assert _texts(to_row(plain)) == _texts(row)
         names = [tool["name"] for tool in row["responses_create_params"].get("tools", [])]
-        assert [tool["name"] for tool in written["responses_create_params"]["tools"]] == names
-        # Every call, result and text of the history survives, in order.
-        assert _texts(written) == _texts(row)
+        assert [tool["name"] for tool in to_row(plain)["responses_create_params"]["tools"]] == names
+        assert from_row(json.loads(json.dumps(to_row(plain)))) == plain
+
+
+def test_fields_that_others_add_to_our_rows_stay() -> None:
+    row = to_row(_first()) | {"uuid": "u-1", "metadata": {"a": [1]}, "reward": 0.5}
+    candidate = from_row(row)
+    assert candidate.extra == {"uuid": "u-1", "metadata": {"a": [1]}, "reward": 0.5}
+    assert to_row(candidate) == row
+
+
+def test_a_terminal_row_also_has_the_answer_that_its_agent_reads() -> None:
+    text = '{"analysis": "a", "plan": "p", "commands": []}'
+    candidate = replace(_first(), domain="terminal", expected=Action(text))
+    row = to_row(replace(candidate, candidate_id=candidate_id(candidate.messages, candidate.tools, candidate.expected)))
+    assert row["expected_answer"] == row["expected_action"]["content"] == text
+    assert row["agent_ref"]["name"] == "terminus_judge_simple_agent"
+    assert to_row(from_row(row)) == row
+
+
+@pytest.mark.parametrize(
+    ("row", "domain"),
+    [
+        ({"agent_ref": {"name": "swe_pivot_tool_simulation_agent"}}, "swe"),
+        ({"agent_ref": {"name": "terminus_judge_simple_agent"}}, "terminal"),
+        ({"agent_ref": {"name": "browsecomp_agent"}}, "search"),
+        ({"expected_answer": "{}"}, "terminal"),
+        ({"domain": "mine", "expected_answer": "{}"}, "mine"),
+        ({"agent_ref": "x"}, "tool_use"),
+    ],
+)
+def test_the_domain_of_a_row_that_does_not_name_it(row: dict[str, Any], domain: str) -> None:
+    assert domain_of(row) == domain
 
 
 def _texts(row: dict[str, Any]) -> list[tuple[str, ...]]:
@@ -189,7 +241,7 @@ def _texts(row: dict[str, Any]) -> list[tuple[str, ...]]:
         elif item.get("type") == "function_call_output":
             texts.append((item["call_id"], item["output"]))
         elif item.get("type") == "reasoning":
-            texts.append(("reasoning", "\n".join(part["text"] for part in item["summary"])))
+            texts.append(("reasoning", "\n".join(part["text"] for part in item["summary"] or item["content"])))
         else:
             content = item["content"]
             texts.append((item["role"], content if isinstance(content, str) else content[0]["text"]))

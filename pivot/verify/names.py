@@ -1,0 +1,62 @@
+"""Names and states in a text: who and where, and what things are or were done to them."""
+
+import re
+
+from pivot.verify.facts import plain
+from pivot.verify.words import word_set, words
+
+_EDGES = ".,;:!?()[]{}<>\"'`*_~|/\\\u2026#-"
+_WORD = re.compile(r"\w+")
+_SENTENCE_END = (".", "?", "!", ":")
+_STATES = word_set(
+    """
+    accepted active approved blocked cancelled closed declined delayed delivered denied disabled enabled exchanged
+    expired failed inactive invalid lost open overdue paid pending refunded rejected returned running shipped stopped
+    succeeded suspended unpaid valid
+    """
+)
+_SPELLINGS = {"canceled": "cancelled"}
+# Capitalised by habit, not because they name something.
+_HABITS = word_set(
+    """
+    january february march april may june july august september october november december monday tuesday wednesday
+    thursday friday saturday sunday am pm est id ids dob usd yes no ok gold silver regular
+    economy business basic flight flights reservation order passenger passengers departure arrival price total cabin
+    class payment method card gift credit certificate date time seats available trip type origin destination details
+    duration insurance baggage bags number option user name new current status item items summary policy customer please
+    """
+)
+
+
+def names(text: str) -> frozenset[str]:
+    """Words of capitalised tokens inside a sentence, case folded: people, places, products."""
+    found: set[str] = set()
+    for line in text.splitlines():
+        first = True
+        for raw in plain(line).split():
+            token = raw.strip(_EDGES)
+            if not first and _is_name(token):
+                found.update(word for word in _WORD.findall(token.casefold()) if len(word) > 1 and word not in _HABITS)
+            if token:
+                first = raw.rstrip("\"')*_").endswith(_SENTENCE_END)
+    return frozenset(found)
+
+
+def foreign_names(text: str, other: str) -> frozenset[str]:
+    """Names of a text that the other does not hold, cut (`St` for `Street`) or whole."""
+    known = set(_WORD.findall(other.casefold()))
+    return frozenset(name for name in names(text) if not any(_alike(name, word) for word in known))
+
+
+def _alike(name: str, word: str) -> bool:
+    return name == word or (len(name) > 1 and word.startswith(name)) or (len(word) > 1 and name.startswith(word))
+
+
+def _is_name(token: str) -> bool:
+    first_person = token == "I" or token.startswith("I'")
+    return token[:1].isupper() and not first_person and not any(map(str.isdigit, token))
+
+
+def states(text: str) -> frozenset[str]:
+    """The states that a text names, of a written list."""
+    return frozenset(_SPELLINGS.get(word, word) for word in words(text)) & _STATES
