@@ -1,7 +1,7 @@
 # The calls that a person needs. Each sets up what it uses: `make demo` in a fresh clone is enough.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint pretrain clean
+.PHONY: help install demo test test-slow lint pretrain clean
 
 # Any Python starts the installer, which looks for the 3.11 or 3.12 that .venv is made with (PYTHON=… names one).
 find_python = $(firstword $(foreach p,$(PYTHON) python3.11 python3.12 python3 python,\
@@ -10,7 +10,7 @@ find_python = $(firstword $(foreach p,$(PYTHON) python3.11 python3.12 python3 py
 help:  ## show this list
 	@echo "PivotRL: improve an agent from the turns of its SFT trajectories that still carry a signal."
 	@echo
-	@sed -n 's/^\([a-z]*\):[^#]*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
 	@echo
 	@echo "Start with 'make demo'. Needs Linux, Python 3.11 or 3.12 and 6 GB of disk; no GPU."
 	@echo "PYTHON=/path/to/python3.11 picks the Python. After the install: .venv/bin/pivot --help"
@@ -25,6 +25,9 @@ demo: install  ## the whole loop on a laptop CPU: mine, train, evaluate, report 
 
 test: install  ## the test suite, under 15 minutes on two cores
 	@.venv/bin/python -m pytest
+
+test-slow: install  ## the long proofs that `make test` runs a short form of: 30 kills, 20,000 hostile inputs
+	@.venv/bin/python -m pytest -m slow
 
 lint: install  ## ruff and mypy
 	@.venv/bin/ruff check .

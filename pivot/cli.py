@@ -91,6 +91,7 @@ def parser() -> argparse.ArgumentParser:
         command.add_argument("overrides", nargs="*", metavar="key=value",
                              help="any key of conf/pivotrl.yaml, which documents them all")  # fmt: skip
     add_explain(commands)
+    add_verify(commands)
     add_report(commands)
     add_world(commands)
     demo = add(commands, "demo", "the whole loop on the embedded world: mine, train, evaluate, report",
@@ -140,13 +141,24 @@ def add_convert(commands: Commands) -> None:
 
 
 def add_explain(commands: Commands) -> None:
-    command = add(commands, "explain", "one candidate: history, expert action, samples, verdicts, why it was kept or cut",
+    about = "one candidate: history, expert action, samples, verdicts, why it was kept or cut"
+    command = add(commands, "explain", about,
                   "pivot explain 3fa2 --store data/mine --candidates data/candidates.jsonl", run_explain)  # fmt: skip
     command.add_argument("candidate_id", help="or its beginning")
     command.add_argument("--store", type=Path, default=Path("data/mine"), help="mine.store (default: data/mine)")
     command.add_argument("--candidates", type=Path, default=Path("data/candidates.jsonl"),
                          help="what was mined (default: data/candidates.jsonl)")  # fmt: skip
     command.add_argument("--pivots", type=Path, help="pivot rows, to say whether it is among them")
+
+
+def add_verify(commands: Commands) -> None:
+    command = add(commands, "verify", "score stored rollouts again, and say where the rewards differ",
+                  "pivot verify rollouts.jsonl --verifier tool_call:gym", run_verify)  # fmt: skip
+    rows = "rows with a response or a completion; also the rows that they were sampled for"
+    command.add_argument("files", nargs="+", type=Path, metavar="FILE", help=rows)
+    spec = "a name of docs/verify.md, or a JSON object; may be given again (default: by domain)"
+    command.add_argument("--verifier", action="append", default=[], metavar="SPEC", help=spec)
+    command.add_argument("--out", type=Path, help="write every verdict there, as JSONL")
 
 
 def add_report(commands: Commands) -> None:
@@ -214,6 +226,14 @@ def run_explain(arguments: argparse.Namespace) -> None:
     from pivot.mine.explain import explain
 
     explain(arguments.candidate_id, arguments.store, arguments.candidates, arguments.pivots, Console(highlight=False))
+
+
+def run_verify(arguments: argparse.Namespace) -> None:
+    from rich.console import Console
+
+    from pivot.verify.tables import verify_files
+
+    verify_files(arguments.files, arguments.verifier, arguments.out, Console(soft_wrap=True, highlight=False))
 
 
 def run_report(arguments: argparse.Namespace) -> None:

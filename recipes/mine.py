@@ -156,7 +156,7 @@ def finish(config: Config, job: Job, prefill: Prefill | None, console: Console) 
         }
         about = {**job.made_by, "model": config.model.path}
         write(Path(config.data.pivots), store, job.turns, selected, about, settings)
-    console.print(closing_table(selected, job.encoded.skipped, prefill, Path(config.data.pivots)))
+    console.print(closing_table(selected, job.encoded, prefill, Path(config.data.pivots)))
 
 
 if __name__ == "__main__":

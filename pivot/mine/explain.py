@@ -2,6 +2,7 @@
 
 import json
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -129,14 +130,14 @@ def report(
 
 
 def samples_table(samples: tuple[StoredSample, ...]) -> RenderableType:
-    """One row a sample."""
+    """One row for every different sample, with how often it was drawn; the most frequent ones first."""
     table = Table(title=f"{len(samples)} samples", title_justify="left", show_lines=True)
-    for name in ("#", "reward", "verdict", "tokens", "text"):
+    for name in ("drawn", "reward", "verdict", "tokens", "text"):
         table.add_column(name, overflow="fold")
-    for index, sample in enumerate(samples):
+    for sample, count in Counter(samples).most_common():
         reward = "none" if sample.reward is None else f"{sample.reward:g}"
         verdict = visible(sample.reason) + "".join(f"\n+ {visible(name)}" for name in sample.used)
-        cells = (str(index), reward, verdict, str(sample.tokens), cut_off(sample.text))
+        cells = (f"{count}x", reward, verdict, str(sample.tokens), cut_off(sample.text))
         table.add_row(*(Text(cell) for cell in cells))
     return table
 

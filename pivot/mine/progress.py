@@ -75,12 +75,13 @@ class MiningProgress:
         rate = (done - self._begun_with) / (time.perf_counter() - self._start)
         said = f"{rate:.1f}/s  {split_text(counts)}"
         self._bar.update(self._task, completed=done, said=said)
-        if not self._console.is_terminal and (done - self._printed >= self._total / 10 or done >= self._total):
+        new = done - self._printed
+        if not self._console.is_terminal and (new >= self._total / 10 or (new > 0 and done >= self._total)):
             self._printed = done
             self._console.print(f"mining {done}/{self._total}  {said}")
 
 
-def closing_table(selected: Selected, skipped: Counter[str], prefill: Prefill | None, out: Path) -> Table:
+def closing_table(selected: Selected, encoded: Encoded, prefill: Prefill | None, out: Path) -> Table:
     """What was profiled, kept and cut, why samples lost their reward, and what their prompts cost."""
     table = Table(title="Mining", show_header=False)
     profiles = selected.profiles
@@ -93,8 +94,10 @@ def closing_table(selected: Selected, skipped: Counter[str], prefill: Prefill | 
         table.add_row(
             "samples without verdict", f"{errors} (candidates left with fewer than two: {counts[NO_VERDICT]})"
         )
-    for reason, count in sorted(skipped.items()):
+    for reason, count in sorted(encoded.skipped.items()):
         table.add_row(f"skipped: {reason}", str(count))
+    for note, count in sorted(encoded.notes.items()):
+        table.add_row(f"prompts: {note}", str(count))
     table.add_row("mean reward", f"{sum(profile.mean for profile in profiles) / total:.3f}")
     table.add_row("pivots kept", f"{len(selected.kept)} ({len(selected.kept) / total:.0%})")
     for reason, count in sorted(selected.cuts.items()):

@@ -2,7 +2,7 @@
 
 from pivot.prompt.completion import parse_completion, render_action
 from pivot.prompt.encode import Prompt, PromptEncoder
-from pivot.prompt.parsers import ParseAction, action_parser, check_parser
+from pivot.prompt.parsers import ParseAction, action_parser
 from pivot.prompt.probe import PromptError
 from pivot.prompt.thinking import strip_thinking
 
@@ -12,7 +12,6 @@ __all__ = [
     "PromptEncoder",
     "PromptError",
     "action_parser",
-    "check_parser",
     "parse_completion",
     "render_action",
     "strip_thinking",

@@ -54,30 +54,39 @@ def action_parser(name: str, tokenizer: Any) -> ParseAction:
         `parse_completion`'s reasons, `too_long`, or `unreadable_tool_call`: begun, and not read by vLLM.
 
     Raises:
-        UserError: vLLM has no such parser, the parser needs a package that is missing, or tokens that the checkpoint
-            lacks, or it reads no text.
+        UserError: vLLM has no such parser; it needs a package that is missing, or tokens that the checkpoint lacks; or
+            it doesn't read how the checkpoint's chat template prints a call.
     """
-    return _Parser(name, tokenizer).parse
+    parser = _Parser(name, tokenizer)
+    _check_reads(name, parser, tokenizer)
+    return parser.parse
 
 
-def check_parser(name: str, parse: ParseAction, prompts: PromptEncoder) -> None:
-    """Refuse a tool parser that doesn't read what the checkpoint's own template prints for a call.
+def _check_reads(name: str, parser: "_Parser", tokenizer: Any) -> None:
+    """Refuse a parser that doesn't read what the checkpoint's own template prints for a call.
 
     With the wrong one every call passes for a message, and nothing else tells. A template that prints no calls leaves
     nothing to compare.
-
-    Raises:
-        UserError: it doesn't.
     """
-    printed = prompts.answer_text([{"role": "user", "content": "Weather in Oslo?"}], [_TOOL], _CALL)
-    if printed is None:
-        return
-    calls = parse(printed, [_TOOL]).calls
-    read = [(call.name, decode_object(call.arguments)) for call in calls]
-    if read != [(call.name, decode_object(call.arguments)) for call in _CALL.calls]:
+    printed = PromptEncoder(tokenizer).answer_text([{"role": "user", "content": "Weather in Oslo?"}], [_TOOL], _CALL)
+    if printed is not None and not _reads(parser, printed):
+        others = [other for other in FORMS if other != name and _fits(other, tokenizer, printed)]
+        hint = f"; {' or '.join(others)} does" if others else ""
         raise UserError(
-            f"prompt.tool_parser={name} doesn't read the calls of model.path's chat template, which prints {printed!r}"
+            f"prompt.tool_parser={name} doesn't read how model.path's chat template prints a call{hint}: {printed!r}"
         )
+
+
+def _reads(parser: "_Parser", printed: str) -> bool:
+    calls = [(call.name, decode_object(call.arguments)) for call in parser.parse(printed, [_TOOL]).calls]
+    return calls == [(call.name, decode_object(call.arguments)) for call in _CALL.calls]
+
+
+def _fits(name: str, tokenizer: Any, printed: str) -> bool:
+    try:
+        return _reads(_Parser(name, tokenizer), printed)
+    except UserError:
+        return False
 
 
 class _Parser:

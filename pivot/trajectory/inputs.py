@@ -9,9 +9,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, cast
-
-import zstandard
+from typing import BinaryIO, Protocol, cast
 
 from pivot.errors import UserError
 
@@ -22,7 +20,7 @@ GZIP, ZSTD = ".gz", ".zst"
 _GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
 
 # What reading a damaged compressed file raises (BadGzipFile is an OSError and must be caught before it).
-DAMAGED = (gzip.BadGzipFile, zlib.error, zstandard.ZstdError, EOFError)
+DAMAGED = (gzip.BadGzipFile, zlib.error, EOFError)
 
 
 def is_trajectory_name(name: str) -> bool:
@@ -84,60 +82,46 @@ def display_name(path: Path) -> str:
     return "stdin" if path == STDIN else os.fsencode(path).decode("utf-8", "replace")
 
 
-class _ZstdReader(io.RawIOBase):
-    """Uncompressed bytes of Zstandard frames; unlike the library's own reader it refuses a truncated file."""
+class _Reader(Protocol):
+    """Returns up to so many bytes, as many as are at hand; none at the end."""
 
-    # One byte may stand for thousands: a small step bounds what a hostile file can make us hold.
-    _STEP = 4096
+    def read1(self, size: int, /) -> bytes: ...
+
+
+class _Zstd:
+    """Uncompressed bytes of Zstandard frames, a small piece at a time; a missing end is an `EOFError`."""
+
+    _PIECE = 1 << 14
 
     def __init__(self, raw: BinaryIO) -> None:
-        self._raw = raw
-        self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._ready = memoryview(b"")
-        self._started = False
+        import pyarrow
 
-    def readable(self) -> bool:
-        return True
+        self._stream = pyarrow.CompressedInputStream(pyarrow.PythonFile(raw, mode="r"), "zstd")
 
-    def _step(self) -> bool:
-        compressed = self._frame.unused_data if self._frame.eof else b""
-        compressed = compressed or self._raw.read(self._STEP)
-        if not compressed:
-            if self._started and not self._frame.eof:
-                raise EOFError("the last frame is truncated")
-            return False
-        if self._frame.eof:
-            self._frame = zstandard.ZstdDecompressor().decompressobj()
-        self._started = True
-        self._ready = memoryview(self._frame.decompress(compressed))
-        return True
-
-    def readinto(self, buffer: object) -> int:
-        view = memoryview(cast(bytearray, buffer))
-        while not len(self._ready):
-            if not self._step():
-                return 0
-        size = min(len(view), len(self._ready))
-        view[:size] = self._ready[:size]
-        self._ready = self._ready[size:]
-        return size
+    def read1(self, size: int) -> bytes:
+        try:
+            return bytes(self._stream.read(min(size, self._PIECE)))
+        except OSError as error:
+            if error.errno is not None:  # of the file, not of what it holds
+                raise
+            raise EOFError(str(error)) from None
 
 
-def _stdin() -> tuple[BinaryIO, str]:
+def _stdin() -> tuple[io.BufferedReader, str]:
     """Standard input and the suffix that its first bytes stand for."""
-    stream = io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer))
+    stream = cast(io.BufferedReader, io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer)))
     head = stream.peek(4)
     if head.startswith(b"PAR1"):
         raise UserError("stdin: Parquet can't be read from a stream; name the file")
     suffix = GZIP if head.startswith(_GZIP_MAGIC) else ZSTD if head.startswith(_ZSTD_MAGIC) else ""
-    return cast(BinaryIO, stream), suffix
+    return stream, suffix
 
 
 class _Patient:
     """Reads as much as is asked for, and hands out what came before a damage before it raises."""
 
-    def __init__(self, stream: BinaryIO) -> None:
-        self._stream = cast(io.BufferedReader, stream)
+    def __init__(self, stream: _Reader) -> None:
+        self._stream = stream
         self._damage: BaseException | None = None
 
     def read(self, size: int) -> bytes:
@@ -174,7 +158,7 @@ def open_bytes(path: Path) -> Iterator[tuple[Callable[[int], bytes], Callable[[]
             return
         with path.open("rb") as raw:
             tell = raw.tell if raw.seekable() else lambda: 0
-            yield _Patient(_uncompressed(cast(BinaryIO, raw), path.suffix.lower())).read, tell
+            yield _Patient(_uncompressed(raw, path.suffix.lower())).read, tell
     except DAMAGED:
         raise
     except IsADirectoryError:
@@ -185,9 +169,7 @@ def open_bytes(path: Path) -> Iterator[tuple[Callable[[int], bytes], Callable[[]
         raise UserError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from None
 
 
-def _uncompressed(stream: BinaryIO, suffix: str) -> BinaryIO:
+def _uncompressed(stream: io.BufferedReader, suffix: str) -> _Reader:
     if suffix == GZIP:
-        return cast(BinaryIO, gzip.GzipFile(fileobj=stream))
-    if suffix == ZSTD:
-        return cast(BinaryIO, io.BufferedReader(_ZstdReader(stream), 1 << 18))
-    return stream
+        return gzip.GzipFile(fileobj=stream)
+    return _Zstd(stream) if suffix == ZSTD else stream

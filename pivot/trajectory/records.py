@@ -15,7 +15,7 @@ RECORD_DEPTH = 128
 # A results object holds every episode of a run: its items are read one by one, each with the keys before them.
 STREAMED_KEY = "simulations"
 # Lines up to this length are looked at to tell JSONL from JSON that is spread over lines.
-_LOOK_AHEAD = 1 << 25
+_LOOK_AHEAD = 1 << 22
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,16 +109,11 @@ class _Reader:
     def _by_line(self) -> bool:
         """Whether each line is a record, rather than JSON values spread over lines."""
         first = self._stream.peek()
-        if first not in (b"{", b"["):
-            return True
+        if first != b"{":
+            return first != b"["
         head = self._stream.head(2, _LOOK_AHEAD)
-        if not head:
-            return False  # one line that is too long to look at
-        alone = [_is_json(line) for line in head]
-        if first == b"[":
-            return len(head) == 2 and all(alone)
         # An object spread over lines has no whole object on its second one, a broken first record has.
-        return any(alone) or (len(head) == 1 and self._stream.ended)
+        return any(_is_json(line) for line in head) or (len(head) == 1 and self._stream.ended)
 
     def _lines(self) -> Iterator[Record | BadRow]:
         while True:

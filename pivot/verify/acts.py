@@ -111,7 +111,7 @@ def read(text: str) -> Acts:
     return Acts(
         **found,
         closing=bool(said_at_all) and not kept,
-        asked=frozenset(asked),
+        asked=frozenset(slot for slot in asked if not slot.startswith("~")) or frozenset(asked),
         deeds=frozenset(deeds),
         offered=frozenset(offered),
         substance=substance,

@@ -58,7 +58,9 @@ def test_every_domain_has_a_verifier_and_another_replaces_it(tmp_path: Path) -> 
     assert changed.domains == base.domains | {"tool_use": "tool_call:gym", "swe": {"all": ["exact", "message"]}}
     assert load(None, ["verify.name=exact"]).verify.name == "exact"
     recipe = tmp_path / "mine.yaml"
-    recipe.write_text("defaults:\n  - pivotrl\n  - _self_\nverify:\n  domains:\n    tool_use: {all: [exact, message]}\n")
+    recipe.write_text(
+        "defaults:\n  - pivotrl\n  - _self_\nverify:\n  domains:\n    tool_use: {all: [exact, message]}\n"
+    )
     assert load(str(recipe), []).verify.domains["tool_use"] == {"all": ["exact", "message"]}
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivot.mine.order import prefix_order, split_contiguous
+from pivot.mine.order import common_prefix, distinct_tokens, prefix_order, split_contiguous
 from pivot.trajectory import Candidate, Trajectory, candidates
 from pivot.trajectory.messages import read_messages, read_tools
 from tests.unit.trajectory.examples import WEATHER_TOOL
@@ -82,3 +82,32 @@ def test_parts_cover_everything_in_order_and_are_balanced(weights: list[int], pa
 def test_no_parts_is_a_mistake() -> None:
     with pytest.raises(ValueError, match="0 parts"):
         split_contiguous([1], 0)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "expected"),
+    [
+        ([], 0),
+        ([[]], 0),
+        ([[1, 2, 3]], 3),
+        ([[1, 2, 3], [1, 2, 3]], 3),
+        ([[1, 2, 3, 4], [1, 2, 3]], 4),
+        ([[1, 2, 5], [1, 2, 3], [1, 2]], 4),
+        ([[1, 9], [2, 9], [1, 9, 9]], 5),
+    ],
+)
+def test_tokens_of_the_prefix_tree(prompts: list[list[int]], expected: int) -> None:
+    assert distinct_tokens(prompts) == expected
+
+
+@given(st.lists(st.lists(st.integers(0, 2), max_size=8), max_size=12))
+def test_the_prefix_tree_has_a_node_for_every_distinct_beginning(prompts: list[list[int]]) -> None:
+    nodes = {tuple(prompt[:end]) for prompt in prompts for end in range(1, len(prompt) + 1)}
+    assert distinct_tokens(prompts) == len(nodes)
+
+
+@given(st.lists(st.integers(0, 2), max_size=9).map(tuple), st.lists(st.integers(0, 2), max_size=9).map(tuple))
+def test_the_longest_common_beginning(first: tuple[int, ...], second: tuple[int, ...]) -> None:
+    length = common_prefix(first, second)
+    assert first[:length] == second[:length]
+    assert first[: length + 1] != second[: length + 1] or length == min(len(first), len(second))

@@ -294,7 +294,11 @@ OPENHANDS_SDK: Record = {
             "source": "environment",
             "tool_name": "terminal",
             "tool_call_id": "c1",
-            "observation": {"kind": "TerminalObservation", "content": [{"type": "text", "text": "a.py"}], "exit_code": 0},
+            "observation": {
+                "kind": "TerminalObservation",
+                "content": [{"type": "text", "text": "a.py"}],
+                "exit_code": 0,
+            },
         },
         {"kind": "AgentErrorEvent", "source": "agent", "tool_name": "terminal", "tool_call_id": "c2", "error": "No."},
         {"kind": "ConversationStateUpdateEvent", "source": "environment", "key": "x", "value": 1},
@@ -412,7 +416,11 @@ ATIF_TERMINUS: Record = {
             "source": "agent",
             "message": "Analysis: A prompt.\nPlan: List files.",
             "tool_calls": [
-                {"tool_call_id": "1", "function_name": "bash_command", "arguments": {"keystrokes": "ls\n", "duration": 1}},
+                {
+                    "tool_call_id": "1",
+                    "function_name": "bash_command",
+                    "arguments": {"keystrokes": "ls\n", "duration": 1},
+                },
                 {"tool_call_id": "2", "function_name": "bash_command", "arguments": {"keystrokes": "pwd\n"}},
             ],
             "observation": {"results": [{"content": "a.py"}]},

@@ -58,7 +58,14 @@ def test_names_can_be_written_whatever_bytes_they_hold() -> None:
 
 @pytest.mark.parametrize(
     ("name", "known"),
-    [("a.jsonl", True), ("a.parquet", True), ("a.parquet.gz", False), ("a.json.zst", True), ("a.gz", False), ("a", False)],
+    [
+        ("a.jsonl", True),
+        ("a.parquet", True),
+        ("a.parquet.gz", False),
+        ("a.json.zst", True),
+        ("a.gz", False),
+        ("a", False),
+    ],
 )
 def test_known_suffixes(name: str, known: bool) -> None:
     assert is_trajectory_name(name) is known

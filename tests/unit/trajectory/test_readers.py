@@ -195,11 +195,11 @@ def test_openhands_pairs_become_calls() -> None:
 
 def test_openhands_sdk_events() -> None:
     item = trajectory("openhands", formats.OPENHANDS_SDK)
-    arguments = ['terminal {"command": "%s", "security_risk": "LOW"}' % command for command in ("ls", "pwd")]
+    said = [json.dumps({"command": command, "security_risk": "LOW"}) for command in ("ls", "pwd")]
     assert shown(item) == [
         ("system", "You are an agent.\n\nToday is Monday.", []),
         ("user", "Fix it. Rules apply.", []),
-        ("assistant", "Look.", arguments),
+        ("assistant", "Look.", [f"terminal {text}" for text in said]),
         ("tool", "a.py", []),
         ("tool", "No.", []),
         ("assistant", "Done.", []),
