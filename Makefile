@@ -10,7 +10,7 @@ find_python = $(firstword $(foreach p,$(PYTHON) python3.11 python3.12 python3 py
 help:  ## show this list
 	@echo "PivotRL: improve an agent from the turns of its SFT trajectories that still carry a signal."
 	@echo
-	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-16s%s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):[^#]*## /  make \1|/p' $(firstword $(MAKEFILE_LIST)) | awk -F'|' '{printf "%-18s%s\n", $$1, $$2}'
 	@echo
 	@echo "Start with 'make demo'. Needs Linux, Python 3.11 or 3.12 and 6 GB of disk; no GPU."
 	@echo "PYTHON=/path/to/python3.11 picks the Python. After the install: .venv/bin/pivot --help"

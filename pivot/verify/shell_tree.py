@@ -14,10 +14,10 @@ from pivot.trajectory.strict_json import is_unicode
 
 _LANGUAGE = Language(tree_sitter_bash.language())
 _LONGEST = 32_768  # characters
-_MOST_STEPS = 256  # calls of the parser's progress callback, one in about a hundred operations
+_MOST_STEPS = 200  # calls of the parser's progress callback, one in about a hundred operations
 # The scanner looks far ahead for some tokens: it is given the text in pieces, and so many of them.
-_PIECE, _MOST_PIECES = 1_024, 512
-_MOST_NODES = 6_000
+_PIECE, _MOST_PIECES = 1_024, 400
+_MOST_NODES = 3_000
 _DEEPEST = 48
 # The parser's costly recoveries: lists of pipelines without an end, and documents without one.
 _MOST_PIPES, _MOST_DOCUMENTS = 200, 16
