@@ -196,10 +196,9 @@ def run_convert(arguments: argparse.Namespace) -> None:
     from pivot.trajectory.progress import ConvertProgress, closing_table
 
     console = Console(soft_wrap=True)
-    files = expand(arguments.inputs)
-    with ConvertProgress(console, total_bytes(files)) as bar:
+    with ConvertProgress(console, total_bytes(expand(arguments.inputs))) as bar:
         report = convert(
-            files, arguments.out, tools_path=arguments.tools, fmt=arguments.form, domain=arguments.domain,
+            arguments.inputs, arguments.out, tools_path=arguments.tools, fmt=arguments.form, domain=arguments.domain,
             only_successful=arguments.only_successful, strict=arguments.strict,
             validation=arguments.validation, split=arguments.split, progress=bar.update,
         )  # fmt: skip

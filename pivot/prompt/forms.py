@@ -12,6 +12,7 @@ from dataclasses import dataclass
 
 from pivot.prompt.completion import MOST_CALLS
 from pivot.prompt.thinking import THINK
+from pivot.trajectory.strict_json import BadJson, decode_prefix
 
 _JSON_CALL = re.compile(r"""\s*[\[{]\s*\{?\s*["']name["']""")
 _PYTHON_CALL = re.compile(r"\s*\[\s*[A-Za-z_]\w*\s*\(")
@@ -26,6 +27,7 @@ class Form:
         opens: Marks that begin calls and are never closed.
         each: The mark that every single call has exactly once; None where one mark may hold a list of calls.
         looks: How text without any mark begins when it is meant as a call.
+        payload: What ends where the JSON of calls must begin, for parsers that complete it when it is cut off.
         json: Whether what stands between the one pair is the JSON of one call, as in the Hermes form.
         think: What opens and closes a thought.
         longest: Most characters besides thoughts that are read. Some of vLLM's parsers take quadratic time on hostile
@@ -36,6 +38,7 @@ class Form:
     opens: tuple[str, ...] = ()
     each: str | None = None
     looks: re.Pattern[str] | None = None
+    payload: re.Pattern[str] | None = None
     json: bool = False
     think: tuple[str, str] = THINK
     longest: int = 1 << 16
@@ -43,7 +46,7 @@ class Form:
     def broken(self, text: str) -> str | None:
         """Why the marks in `text` can't be whole calls, or None.
 
-        The reason is one of `too_many_calls`, `unclosed_tool_call`, `unopened_tool_call`.
+        The reason is one of `too_many_calls`, `unclosed_tool_call`, `unopened_tool_call` and those of `BadJson`.
         """
         if any(text.count(mark) > MOST_CALLS for mark in (*self.opens, *(opening for opening, _ in self.pairs))):
             return "too_many_calls"
@@ -58,6 +61,14 @@ class Form:
                 inside = opens
             if inside:
                 return "unclosed_tool_call"
+        return self._broken_payload(text)
+
+    def _broken_payload(self, text: str) -> str | None:
+        for start in self.payload.finditer(text) if self.payload else ():
+            try:
+                decode_prefix(text, start.end())
+            except BadJson as error:
+                return error.reason
         return None
 
     def meant(self, text: str) -> bool:
@@ -117,14 +128,18 @@ FORMS: dict[str, Form] = {
     "gigachat3": Form(opens=("function call<|role_sep|>", "<|function_call|>")),
     "glm45": _pair(*_TAG),
     "glm47": _pair(*_TAG),
-    "granite": Form(opens=("<|tool_call|>", "<tool_call>")),
+    "granite": Form(opens=("<|tool_call|>", "<tool_call>"), payload=re.compile(r"<(\|?)tool_call\1>\s*")),
     "granite-20b-fc": Form(opens=("<function_call>",), each="<function_call>"),
     "granite4": _pair(*_TAG),
     "hermes": _hermes(*_TAG),
     "hunyuan_a13b": _list("<tool_calls>", "</tool_calls>"),
     "hy_v3": _HUNYUAN,
     "hy_v4": _HUNYUAN,
-    "inkling": Form(opens=("<|content_invoke_tool_json|>",), each="<|content_invoke_tool_json|>"),
+    "inkling": Form(
+        opens=("<|content_invoke_tool_json|>",),
+        each="<|content_invoke_tool_json|>",
+        payload=re.compile(r"<\|content_invoke_tool_json\|>\s*"),
+    ),
     "internlm": _pair("<|action_start|><|plugin|>", "<|action_end|>"),
     "jamba": _list("<tool_calls>", "</tool_calls>"),
     "k2_horizon": _nested(("<ifm|tool_calls>", "</ifm|tool_calls>"), ("<ifm|tool_call>", "</ifm|tool_call>")),
@@ -144,7 +159,11 @@ FORMS: dict[str, Form] = {
     "minicpm5": Form(pairs=(("<function ", "</function>"),), each="<function "),
     "minimax_m2": _nested(("<minimax:tool_call>", "</minimax:tool_call>"), ("<invoke name=", "</invoke>")),
     "minimax_m3": _nested((f"{_M3}<tool_call>", f"{_M3}</tool_call>"), (f"{_M3}<invoke name=", f"{_M3}</invoke>")),
-    "mistral": Form(opens=("[TOOL_CALLS]",), think=("[THINK]", "[/THINK]")),
+    "mistral": Form(
+        opens=("[TOOL_CALLS]",),
+        payload=re.compile(r"\[TOOL_CALLS\][^\[{]*(?:\[ARGS\])?\s*"),
+        think=("[THINK]", "[/THINK]"),
+    ),
     "muse_glimmer": _nested(
         ("<atem:function_calls>", "</atem:function_calls>"), ("<atem:invoke ", "</atem:invoke>")
     ),

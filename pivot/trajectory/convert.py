@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO, TypeAlias
@@ -24,6 +24,7 @@ from pivot.trajectory.types import Candidate, Skip, Tool, Trajectory
 Progress = Callable[[ConvertReport, int], None]
 
 UNKNOWN = "unknown"
+OUTPUTS = ("candidates.jsonl", "validation.jsonl", "skipped.jsonl", "report.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +170,19 @@ class _Writer:
         file.write(json.dumps(to_row(candidate), ensure_ascii=False) + "\n")
 
 
+@contextmanager
+def _writer(out_dir: Path, report: ConvertReport, fraction: float) -> Iterator[_Writer]:
+    with ExitStack() as opened:
+        rows = opened.enter_context(atomic_write(out_dir / "candidates.jsonl"))
+        yield _Writer(
+            report,
+            rows=rows,
+            held_out=opened.enter_context(atomic_write(out_dir / "validation.jsonl")) if fraction else rows,
+            skips=opened.enter_context(atomic_write(out_dir / "skipped.jsonl")),
+            fraction=fraction,
+        )
+
+
 def _run(
     found: Iterator[tuple[_Found, int]],
     writer: _Writer,
@@ -239,19 +253,11 @@ def convert(
     is_validation("", validation)
     form = format_named(fmt) if fmt is not None else None
     how = _How(form, _read_tools_file(tools_path) if tools_path is not None else (), domain)
-    files = expand(inputs)
+    files = expand(inputs, {(out_dir / name).absolute() for name in OUTPUTS})
     report = ConvertReport(inputs=[display_name(path) for path in files], split=split)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        with ExitStack() as opened:
-            rows = opened.enter_context(atomic_write(out_dir / "candidates.jsonl"))
-            writer = _Writer(
-                report,
-                rows=rows,
-                held_out=opened.enter_context(atomic_write(out_dir / "validation.jsonl")) if validation else rows,
-                skips=opened.enter_context(atomic_write(out_dir / "skipped.jsonl")),
-                fraction=validation,
-            )
+        with _writer(out_dir, report, validation) as writer:
             found = _found(files, how)
             first_bad = _run(found, writer, report, only_successful=only_successful, strict=strict, progress=progress)
             _check_not_empty(report, first_bad)

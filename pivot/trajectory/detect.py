@@ -55,17 +55,17 @@ FORMATS = (
     Format("tau_bench", '{"task_id": 3, "trial": 0, "reward": 1.0, "traj": [...]}', tau_bench.matches, tau_bench.read),
     Format("tau_bench_text", '{"messages_display": "user: ...\\nassistant: ..."}', transcript.matches, transcript.read),
     Format(
-        "openhands",
-        '{"instance_id": "...", "history": [{"action": ...}, ...]}, or an array of events',
-        openhands.matches,
-        openhands.read,
-    ),
-    Format(
         "swe_agent",
         '{"history": [{"role": ...}, ...], "trajectory": [...], "info": {...}}  (.traj)',
         swe_agent.matches,
         swe_agent.read,
         swe_agent.parts,
+    ),
+    Format(
+        "openhands",
+        '{"instance_id": "...", "history": [{"action": ...}, ...]}, or an array of events',
+        openhands.matches,
+        openhands.read,
     ),
     Format("openai_chat", '{"messages": [...], "tools": [...]}', openai_chat.matches, openai_chat.read),
 )

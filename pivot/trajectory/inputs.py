@@ -6,7 +6,7 @@ import io
 import os
 import sys
 import zlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol, cast
@@ -42,30 +42,34 @@ def _in_folder(folder: Path) -> list[Path]:
     return sorted(found)
 
 
-def _one(given: Path) -> Iterable[Path]:
-    if given == STDIN or given.is_file():
+def _one(given: Path, passed_over: Collection[Path]) -> Iterable[Path]:
+    if given == STDIN or (given.exists() and not given.is_dir()):  # also a pipe, such as `<(command)`
         return [given]
     if given.is_dir():
-        return _in_folder(given)
-    if not given.exists() and glob.has_magic(str(given)):
+        found = _in_folder(given)
+    elif glob.has_magic(str(given)):
         matches = [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
-        if not matches:
+        found = [path for match in matches for path in (_in_folder(match) if match.is_dir() else [match])]
+        if not found:
             raise UserError(f"{given}: no file matches; check the pattern")
-        return [path for match in matches for path in (_in_folder(match) if match.is_dir() else [match])]
-    if not given.exists():
+    else:
         raise UserError(f"{given}: no such file; check the path")
-    return [given]  # a pipe or a device, such as `<(command)`
+    return [path for path in found if path.absolute() not in passed_over]
 
 
-def expand(inputs: Sequence[Path]) -> list[Path]:
+def expand(inputs: Sequence[Path], passed_over: Collection[Path] = ()) -> list[Path]:
     """The files that some inputs stand for, each once, in the order given and sorted within a folder or pattern.
+
+    Args:
+        inputs: Files, folders, patterns or `-`.
+        passed_over: Files (absolute) that no folder or pattern stands for: what an earlier run wrote there.
 
     Raises:
         UserError: A missing file, a pattern that matches nothing, a folder without any known suffix.
     """
     found: dict[str, Path] = {}
     for given in inputs:
-        for path in _one(given):
+        for path in _one(given, passed_over):
             found.setdefault("-" if path == STDIN else os.path.realpath(path), path)
     return list(found.values())
 

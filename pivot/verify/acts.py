@@ -111,13 +111,21 @@ def read(text: str) -> Acts:
     return Acts(
         **found,
         closing=bool(said_at_all) and not kept,
-        asked=frozenset(slot for slot in asked if not slot.startswith("~")) or frozenset(asked),
+        asked=_asked(asked),
         deeds=frozenset(deeds),
         offered=frozenset(offered),
         substance=substance,
         topic=topic(substance),
         facts=facts(substance),
     )
+
+
+def _asked(found: set[str]) -> frozenset[str]:
+    """Names before stems, and particular names before general ones."""
+    named = {slot for slot in found if not slot.startswith("~")}
+    if named & {"origin", "destination"}:
+        named -= {"city", "location"}
+    return frozenset(named or found)
 
 
 def sentences(text: str) -> list[str]:

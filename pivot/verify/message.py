@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pivot.trajectory.types import Action
 from pivot.verify.acts import Acts, read
 from pivot.verify.facts import Facts, conflict, without_known_years
-from pivot.verify.names import foreign_names, states
+from pivot.verify.names import foreign_names, states, values
 from pivot.verify.texts import unicode_form
 from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
 from pivot.verify.words import overlap
@@ -17,10 +17,15 @@ _LONGEST = 16_000
 # Requests for the same things share more than half of all that either asks for.
 _LEAST_ASKED = 0.5
 _MANY_ASKED = 4
+# Requests without a known name for what they ask are the same with this much in common.
+_SAME_TOPIC = 0.25
+# Two messages this alike, of which only one negates, differ in nothing but the negation.
+_ALMOST_EQUAL = 0.5
 # Two refusals with this much in common refuse the same thing, whatever they offer instead.
 _SAME_REFUSAL = 0.4
 # Long accounts may differ in a detail that one leaves out.
 _MANY_FACTS, _MOST_FACTS = 4, 0.7
+_FEW_WORDS, _NO_TOPIC = 30, 2
 # Deeds that one message may call by the other's name: an upgrade is a change.
 _KIN = (
     {"change", "upgrade", "downgrade", "add", "remove", "exchange", "schedule"},
@@ -116,7 +121,7 @@ def _compare_kind(mine: Acts, theirs: Acts) -> Verdict | None:
 
 def _compare_asking(mine: Acts, theirs: Acts) -> Verdict | None:
     if mine.request and theirs.request and mine.asked and theirs.asked:
-        return _compare_asked(mine.asked, theirs.asked, lenient=mine.consent and theirs.consent)
+        return _compare_asked(mine, theirs)
     if mine.consent and theirs.consent:
         return _compare_deeds(mine, theirs)
     if mine.request and theirs.request:
@@ -124,16 +129,21 @@ def _compare_asking(mine: Acts, theirs: Acts) -> Verdict | None:
     return reject("request_mismatch", detail="asks for consent or for information")
 
 
-def _compare_asked(mine: frozenset[str], theirs: frozenset[str], *, lenient: bool) -> Verdict | None:
-    if "choice" in mine & theirs:  # which one: what it is one of may be left unsaid
-        mine, theirs = mine - {"choice"}, theirs - {"choice"}
-        if not mine or not theirs:
+def _compare_asked(mine: Acts, theirs: Acts) -> Verdict | None:
+    asked, wanted = mine.asked, theirs.asked
+    if "choice" in asked & wanted:  # which one: what it is one of may be left unsaid
+        asked, wanted = asked - {"choice"}, wanted - {"choice"}
+        if not asked or not wanted:
             return None
-    union = mine | theirs
-    shared = len(mine & theirs) / len(union)
-    if shared > _LEAST_ASKED or (shared == _LEAST_ASKED and (lenient or len(union) >= _MANY_ASKED)):
+    union = asked | wanted
+    shared = len(asked & wanted) / len(union)
+    lenient = (mine.consent and theirs.consent) or len(union) >= _MANY_ASKED
+    if shared > _LEAST_ASKED or (shared == _LEAST_ASKED and lenient):
         return None
-    return reject("request_mismatch", detail=_shown(mine ^ theirs))
+    unnamed = any(all(slot.startswith("~") for slot in side) for side in (asked, wanted))
+    if unnamed and overlap(mine.topic, theirs.topic) >= _SAME_TOPIC:
+        return None
+    return reject("request_mismatch", detail=_shown(asked ^ wanted))
 
 
 def _compare_deeds(mine: Acts, theirs: Acts) -> Verdict | None:
@@ -156,12 +166,32 @@ def _compare_content(mine: Acts, theirs: Acts, options: MessageOptions) -> Verdi
     )
     if my_names and their_names:
         return reject("names_mismatch", detail=_shown(my_names | their_names))
+    my_values, their_values = values(mine.substance), values(theirs.substance)
+    if my_values - their_values and their_values - my_values:
+        return reject("names_mismatch", detail=_shown(my_values ^ their_values))
+    return _compare_states(mine, theirs) or _compare_words(mine, theirs, options)
+
+
+def _compare_states(mine: Acts, theirs: Acts) -> Verdict | None:
+    """Statements are of the same states, where they are short; longer ones and questions must not disagree."""
     my_states, their_states = states(mine.substance), states(theirs.substance)
-    if my_states - their_states and their_states - my_states:
+    short = mine.topic.total() + theirs.topic.total() <= _FEW_WORDS and not (mine.asks or mine.done or mine.refuses)
+    if my_states != their_states and (short or (my_states - their_states and their_states - my_states)):
         return reject("states_mismatch", detail=_shown(my_states ^ their_states))
-    if not mine.asks and overlap(mine.topic, theirs.topic) < options.least_overlap:
-        return reject("words_mismatch")
     return None
+
+
+def _compare_words(mine: Acts, theirs: Acts, options: MessageOptions) -> Verdict | None:
+    alike = overlap(mine.topic, theirs.topic)
+    if mine.negates != theirs.negates and alike >= _ALMOST_EQUAL and not mine.request:
+        return reject("refusal_mismatch", detail="only one negates")
+    if mine.asks or alike >= options.least_overlap:
+        return None
+    # "It equals 42" has no topic of its own to differ in.
+    fewest = min(mine.topic.total(), theirs.topic.total())
+    if mine.facts == theirs.facts and mine.facts.all() and 0 < fewest <= _NO_TOPIC:
+        return None
+    return reject("words_mismatch")
 
 
 def _left_out(mine: Facts, theirs: Facts) -> frozenset[str]:

@@ -15,7 +15,16 @@ _STATES = word_set(
     succeeded suspended unpaid valid
     """
 )
-_SPELLINGS = {"canceled": "cancelled"}
+_SPELLINGS = {"canceled": "cancelled", "overdue": "unpaid", "denied": "declined", "rejected": "declined"}
+# Classes, plans, colours, days: where one message says one and the other another, they do not say the same.
+_VALUES = word_set(
+    """
+    basic economy business premium standard first regular silver gold platinum
+    red blue green black white yellow orange purple pink grey gray brown navy
+    monday tuesday wednesday thursday friday saturday sunday today tomorrow yesterday
+    small medium large weekly monthly yearly daily
+    """
+)
 # Capitalised by habit, not because they name something.
 _HABITS = word_set(
     """
@@ -55,6 +64,11 @@ def _alike(name: str, word: str) -> bool:
 def _is_name(token: str) -> bool:
     first_person = token == "I" or token.startswith("I'")
     return token[:1].isupper() and not first_person and not any(map(str.isdigit, token))
+
+
+def values(text: str) -> frozenset[str]:
+    """Classes, colours, days and the like that a text names, of a written list."""
+    return frozenset(words(text)) & _VALUES
 
 
 def states(text: str) -> frozenset[str]:

@@ -16,7 +16,9 @@ OPENING = re.compile(
     r"(?: there| again| everyone)?(?:,? (?:mr|ms|mrs|dr)\.? [a-z]{1,20})?[,.!:]{1,3}\s+"
 )
 CHAT = re.compile(
-    r"(?:thank(?:s| you)\b(?!.*\?)|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
+    r"(?!.{0,60}\bbut (?:i|we|it|this|that|the|your|you)\b)(?:you(?:'re|'ve been| are| have been) (?:now |successfully |all )?(?:verified|authenticated|logged in)"
+    r"|(?:i|we)(?:'ve| have)? (?:now |successfully )?(?:found|located|verified|retrieved|pulled up|accessed|confirmed)"
+    r" your (?:account|profile|user|identity|details|information)[^.]{0,30}[.]?$|thank(?:s| you)\b(?!.*\?)|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
     r"|i(?:'m| am|'d be| would be|'ll be| will be) (?:more than |so |very |always )?(?:happy|glad|pleased"
     r"|delighted|here|able)"
     r" (?:to (?:help|assist|hear)|i|that|you|for you|whenever|if)|(?:i'm )?(?:happy|glad|here) to (?:help|assist)"
@@ -73,7 +75,7 @@ CONSENT = re.compile(
     r"|okay to proceed|ok to proceed|good to go)"
 )
 OPEN_QUESTION = re.compile(
-    r"\b(?:how|what|which|when|where) (?:\w+ ){0,3}?(?:would|do|did|should|shall|are) (?:you|we)\b"
+    r"\b(?:how|what|which|when|where) (?:[\w()'/-]+ ){0,4}?(?:would|do|did|should|shall|are) (?:you|we)\b"
 )
 # Questions that a yes does not settle, or that ask how things are and not what to do.
 QUERY = re.compile(
@@ -102,7 +104,7 @@ REQUEST = re.compile(
     r"|confirm|give|tell)d?)"
 )
 REFUSAL = re.compile(
-    r"\b(?:cannot|can not|can't|could not|couldn't|unable to|not able to|(?:not|isn't|aren't) (?:allowed|permitted"
+    r"\b(?:(?:i|we) can only|only able to|cannot|can not|can't|could not|couldn't|unable to|not able to|(?:not|isn't|aren't) (?:allowed|permitted"
     r"|possible|eligible|authori[sz]ed|qualified"
     r"|available|supported|refundable|covered|within|valid|modifiable|changeable|offered)|won't|will not|wouldn't"
     r"|must (?:decline|deny|refuse)|have to (?:decline|deny|refuse)|against (?:our|the|company) polic|ineligible"
@@ -140,7 +142,7 @@ DONE = re.compile(
     rf"|been|i've|we've|you've|got) (?:\w+ )?(?:now |been |all |already |successfully "
     rf"|just )*(?:\w+ly )?{DONE_VERBS}"
     rf"|(?:is|are|it's|they're) (?:(?:now|all|already|successfully) )+{DONE_VERBS}|(?:is|are) (?:set|done|complete"
-    rf"|completed|booked(?! in)|cancel+ed|confirmed)\b"
+    rf"|completed|booked(?! in)|cancel+ed|confirmed|approved|submitted)\b"
     rf"|successfully|i (?:just |already )?{DONE_VERBS}|all set|(?:it|that|everything)(?:'s| is) (?:all )?(?:done"
     rf"|set|complete|taken care of)"
     rf"|^done\b|taken care of|been successful|was successful)"
@@ -158,7 +160,7 @@ HANDOVER = re.compile(
 )
 # A hand-over that is only offered, or is left to the user.
 OFFERED = re.compile(
-    r"\b(?:can|could|may|might|would|if|recommend|suggest|advise|unless|should|able to|need to|have to|like me to"
+    r"\b(?:can|could|may|might|would|if|recommend|suggest|advise|unless|should|able to|unable to|cannot|can't|like me to"
     r"|want me to)\b"
 )
 PROMISE = re.compile(
@@ -177,19 +179,20 @@ SLOTS = {
     "event": r"event (?:id|name|code)",
     "ticket": r"tickets? (?:ids?|numbers?)|ticket type",
     "email": r"e-?mail",
-    "phone": r"(?:phone|mobile|telephone|cell|line)(?: number)?s?|contact number",
+    "phone": r"(?:phone|mobile|telephone|cell|line|contact) numbers?",
     "zip": r"zip|postal code|postcode",
-    "address": r"address",
+    "address": r"(?<!email )(?<!e-mail )(?<!mail )address",
     "birth": r"date of birth|dob\b|birth ?(?:date|day)|births? dates",
     "name": r"(?:full|first|last|legal|given|family) (?:and last )?names?|sur ?names?|names?\b",
-    "payment": r"payment|credit card|debit card|gift card|pay\b|certificates?|card (?:number|ending)|billing",
+    "payment": r"payment|credit card|debit card|gift card|pay\b|certificates?|card (?:number|ending)|billing|paypal"
+    r"|(?:receive|get|want|prefer|like) (?:the|your|a) refund|refund(?:ed)? (?:to|method)",
     "cabin": r"cabin|class\b|economy|business class",
     "passengers": r"passengers?|travell?ers?|number of people|how many people|party size|guests?",
     "bags": r"bags?\b|baggage|luggage|suitcases?",
     "insurance": r"insurance",
     "reason": r"reasons?\b|why\b",
     "trip": r"one[- ]way|round[- ]?trip|trip type|type of trip",
-    "origin": r"origin|depart(?:ure|ing)? (?:city|airport|location)|(?:flying|travell?ing|departing|leaving|fly"
+    "origin": r"origin|(?:depart(?:ing)?|coming|start(?:ing)?) from|depart(?:ure|ing)? (?:city|airport|location)|(?:flying|travell?ing|departing|leaving|fly"
     r"|travel) from|from where",
     "destination": r"destination|arrival (?:city|airport)|(?:flying|travell?ing|going|fly|travel|go|headed) to"
     r"|where to",
@@ -209,7 +212,7 @@ SLOTS = {
     "budget": r"budget|price range",
     "city": r"city|cities|town\b",
     "location": r"locations?\b|where\b|country|state\b|region",
-    "account": r"account|identity|verif",
+    "account": r"account|identity",
     "device": r"device|phone model|router|modem|computer|laptop",
     "issue": r"issues?\b|problems?\b|error|symptoms?|happening|wrong",
     "screenshot": r"screenshot|photo|proof|receipt|picture|document|upload",
@@ -220,7 +223,8 @@ DEEDS = {
     "cancel": r"cancel\w*",
     "refund": r"refund\w*|reimburs\w*|money back",
     "exchange": r"exchang\w*|swap\w*|replac\w*",
-    "return": r"returned|returning|return (?:the|your|this|it|these|items?|order|them)|send back|take (?:it )?back",
+    "return": r"return(?:ed|ing|s)?\b(?! (?:flight|trip|date|leg|journey|ticket|segment|option|time|itinerary|to\b))|send back|take (?:it )?back",
+    "keep": r"keep(?:ing)?\b|kept\b|retain\w*",
     "change": r"chang\w*|modif\w*|updat\w*|switch\w*|reschedul\w*|mov(?:e|ed|ing)\b|adjust\w*|edit\w*|correct(?:ed"
     r"|ing)",
     "upgrade": r"upgrad\w*",

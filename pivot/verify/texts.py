@@ -114,8 +114,8 @@ def normal_text(text: str, kind: str, schema: Schema, on: Set[str]) -> Form:
         return "s", text
     if "unicode_form" in on:
         text = unicode_form(text)
-    if "enum_case" in on and (listed := schema.enum()):
-        return "s", _choice(text, listed)
+    if listed := schema.enum():
+        return "s", _choice(text, listed) if "enum_case" in on else text
     if "date_form" in on and kind in ("plain", "prose") and (day := normal_date(text)) is not None:
         return "d", day
     if kind == "formula":

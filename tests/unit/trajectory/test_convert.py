@@ -8,7 +8,8 @@ import pytest
 
 from pivot.errors import UserError
 from pivot.trajectory import from_row, load_candidates, to_row
-from pivot.trajectory.convert import ConvertReport, convert
+from pivot.trajectory.convert import convert
+from pivot.trajectory.report import ConvertReport
 from tests.unit.trajectory.examples import RAW, WEATHER_TOOL, call
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
@@ -199,6 +200,16 @@ def test_progress_is_reported_after_every_record_with_the_bytes_read(tmp_path: P
         progress=lambda report, read: seen.append((report.trajectories, report.candidates, read)),
     )
     assert seen == [(1, 2, sizes[0]), (1, 2, sizes[0]), (2, 3, sizes[0]), (3, 4, sum(sizes))]
+
+
+def test_a_folder_that_is_written_into_is_not_read_again(tmp_path: Path) -> None:
+    _write(tmp_path / "in.jsonl", RAW)
+    first = convert([tmp_path], tmp_path, validation=0.5)
+    again = convert([tmp_path], tmp_path, validation=0.5)
+    assert first == again
+    assert again.inputs == [str(tmp_path / "in.jsonl")]
+    rows = convert([tmp_path / "candidates.jsonl", tmp_path / "validation.jsonl"], tmp_path / "out")
+    assert (rows.rows, rows.candidates, rows.bad_rows) == (2, 2, {"empty_file": 1})
 
 
 def test_a_domain_can_be_named(tmp_path: Path) -> None:

@@ -156,8 +156,12 @@ def test_swe_agent_tables_and_attempts() -> None:
     tries = {"attempts": [formats.SWE_CALLS, formats.SWE_TEXT], "info": {}}
     assert [t.success for t in read("swe_agent", tries)] == [None, False]
     assert len(read("swe_agent", formats.SWE_CALLS | {"attempts": [formats.SWE_TEXT]})) == 1
+    steps = {"trajectory": formats.SWE_CALLS["trajectory"]}
+    form = detect(steps)
+    assert form is not None
+    assert form.name == "swe_agent"
     with pytest.raises(BadRecord, match="messages_missing"):
-        trajectory("swe_agent", {"trajectory": formats.SWE_CALLS["trajectory"]})
+        trajectory("swe_agent", steps)
 
 
 def test_openhands_events_with_the_models_own_responses() -> None:

@@ -47,3 +47,32 @@ def test_a_trajectory_is_held_out_whole(tmp_path: Path) -> None:
     assert len(train) + len(held_out) == report.candidates == 80
     assert len(held_out) == report.validation > 0
     assert not set(train) & set(held_out)
+
+
+def test_trials_of_a_task_are_held_out_together(tmp_path: Path) -> None:
+    source = tmp_path / "in.jsonl"
+    rows = [
+        {
+            "messages": [{"role": "user", "content": f"{task} {trial}"}, {"role": "assistant", "content": "Hello?"}],
+            **({"task_id": task} if task else {}),
+        }
+        for task in range(30)
+        for trial in range(4)
+    ]
+    source.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+    def sides(split: str) -> tuple[set[str], set[str]]:
+        report = convert([source], tmp_path / split, validation=0.4, split=split)
+        assert report.without_task == (4 if split == "task" else 0)
+        assert json.loads((tmp_path / split / "report.json").read_text())["split"] == split
+        train, held_out = (
+            {json.loads(line)["pivot"].get("task_id") for line in (tmp_path / split / name).read_text().splitlines()}
+            for name in ("candidates.jsonl", "validation.jsonl")
+        )
+        return train - {None}, held_out - {None}
+
+    train, held_out = sides("task")
+    assert len(train) + len(held_out) == 29
+    assert held_out
+    mixed = sides("trajectory")
+    assert mixed[0] & mixed[1]

@@ -73,8 +73,8 @@ VALUES: list[tuple[Any, Any, bool]] = [
     ("a a a a a a", "a b", True),
     (LONG, LONG, True),
     (LONG, LONG.upper(), True),
-    (LONG, "a blue boat in the bay", True),
-    (LONG, "a blue boat in my bay", False),
+    (LONG, "the blue boat in the bay", True),
+    (LONG, "a blue boat in the bay", False),
     (LONG, "red", False),
     ("straße x", "STRASSE X", True),
     ("straße xy", "strasse zz", False),
@@ -173,8 +173,15 @@ def test_kinds_of_action() -> None:
 
 @pytest.mark.parametrize(
     ("overlap", "same", "half", "none"),
-    [(0.0, 1.0, 1.0, 1.0), (0.1, 1.0, 1.0, 0.0), (0.25, 1.0, 1.0, 0.0), (0.3, 1.0, 0.0, 0.0), (0.5, 1.0, 0.0, 0.0), (0.51, 0.0, 0.0, 0.0)],
-)  # fmt: skip
+    [
+        (0.0, 1.0, 1.0, 1.0),
+        (0.1, 1.0, 1.0, 0.0),
+        (0.25, 1.0, 1.0, 0.0),
+        (0.3, 1.0, 0.0, 0.0),
+        (0.5, 1.0, 0.0, 0.0),
+        (0.51, 0.0, 0.0, 0.0),
+    ],
+)
 def test_the_overlap_of_the_same_text_is_one_half(overlap: float, same: float, half: float, none: float) -> None:
     expected = call('{"v": "a b"}')
     for actual, wanted in (("a b", same), ("a c", half), ("c d", none)):
