@@ -99,7 +99,7 @@ def _list(opening: str, closing: str, think: tuple[str, str] = THINK) -> Form:
 
 
 def _hermes(opening: str, closing: str) -> Form:
-    return Form(pairs=((opening, closing),), each=opening, json=True, longest=1 << 20)
+    return Form(pairs=((opening, closing),), json=True, longest=1 << 20)
 
 
 def _dsml(space: str, calls: str) -> Form:

@@ -124,16 +124,17 @@ class _Parser:
         if not is_unicode(visible):
             raise Malformed("lone_surrogate")  # pydantic refuses it
         if form.json:
-            read_calls(visible, form.pairs[0])
+            wanted: int | None = len(read_calls(visible, form.pairs[0]).calls)
         elif (reason := form.broken(visible)) is not None:
             raise Malformed(reason)
+        else:
+            wanted = form.expected(visible)
         content, calls = self._extract(visible, tools)
-        wanted = form.expected(visible)
         if (not calls and form.meant(visible)) or (wanted is not None and len(calls) != wanted):
             raise Malformed("unreadable_tool_call")
         if calls and form.meant(content):
             raise Malformed("unreadable_tool_call")  # one of several was given up
-        return Action(content.strip() or (None if calls else ""), calls)
+        return Action(content.strip() or (None if calls else visible), calls)
 
     def _extract(self, visible: str, tools: Sequence[Tool]) -> tuple[str, tuple[ToolCall, ...]]:
         with self._lock:

@@ -216,10 +216,14 @@ class Engine:
             self._llm.update_weights({"update_info": {"weights": weights}})
             self._llm.finish_weight_update(version)
             # vLLM keeps cached prefixes across an update: they would be the old weights' keys and values.
-            if not self._llm.reset_prefix_cache():
-                raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
+            self.forget_prefixes()
         self.weight_version = version
         self._updatable, self._refusal = True, None
+
+    def forget_prefixes(self) -> None:
+        """Empties the prefix cache; what `sample` computes afterwards depends on nothing before."""
+        if not self._llm.reset_prefix_cache():
+            raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
 
     def close(self) -> None:
         """Frees the engine; the trainer's default process group survives. Calling it again does nothing."""

@@ -64,7 +64,8 @@ class Acts:
 
 # Where the thing asked for ends: what follows says what it is for.
 _PURPOSE = re.compile(
-    r"\b(?:so (?:that )?(?:i|we)|(?:in order )?to (?:proceed|help|assist|look|locate|verify|access|find|continue"
+    r"\b(?:so (?:that )?(?:i|we)|and (?:then )?(?:i|we)(?:'ll| will| can)|(?:in order )?to (?:proceed|help|assist"
+    r"|look|locate|verify|access|find|continue"
     r"|check|get|process"
     r"|complete|pull|retrieve|move|confirm|identify|be able|ensure|make sure|begin|start)|before (?:i|we|proceeding)"
     r"|associated with|linked to|on (?:the|your|my) (?:account|file|profile)|(?:that )?you(?:'d| would| want"
@@ -125,6 +126,8 @@ def _asked(found: set[str]) -> frozenset[str]:
     named = {slot for slot in found if not slot.startswith("~")}
     if named & {"origin", "destination"}:
         named -= {"city", "location"}
+    if len(named) > 1:
+        named -= {"choice"}  # which one of them: what it is one of says more
     return frozenset(named or found)
 
 
@@ -150,7 +153,7 @@ def _without_opening(said: str) -> str:
 
 def _is_chat(said: str) -> bool:
     """Whether a sentence is thanks, sympathy or an offer of help and nothing else."""
-    if _reports(said) or _hands_over(said) or phrases.REFUSAL.search(said) or phrases.REGRET.search(said):
+    if _reports(said) or phrases.HANDOVER.search(said) or phrases.REFUSAL.search(said) or phrases.REGRET.search(said):
         return False
     if phrases.OFFER.search(said) or phrases.CHAT.match(said):
         return True
@@ -184,7 +187,7 @@ def _acts_of(said: str) -> dict[str, bool]:
         "consent": consent,
         "request": request,
         "refuses": refuses,
-        "negates": refuses or not phrases.NEGATION.isdisjoint(words(said)),
+        "negates": refuses or not phrases.NEGATION.isdisjoint(words(phrases.YES_NO.sub(" ", said))),
         "done": not question and not refuses and _reports(said),
         "handover": not question and not consent and _hands_over(said),
         "promise": not question and phrases.PROMISE.search(said) is not None,
@@ -199,4 +202,6 @@ def slots(said: str) -> set[str]:
     if purpose is not None and purpose.start() > 12:
         wanted = wanted[: purpose.start()]
     named = {name for name, pattern in _SLOTS if pattern.search(wanted)}
+    if "birth" in named:
+        named.discard("date")
     return named or {f"~{stem}" for stem in topic(wanted)}

@@ -19,6 +19,7 @@ _SPAN = re.compile(
     r"(?:days?|hours?|hrs?|minutes?|mins?|weeks?"
     r"|months?|years?)\b"
 )
+_ENDING = re.compile(r"\bending (?:in|with) (\d{3,6})\b")
 _MONEY = re.compile(r"(?:us)?[$\u20ac\u00a3]")
 _NUMBER = re.compile(r"(\d{1,3}(?:,\d{3}){1,8}|\d{1,30})(\.\d{1,30})?")
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
@@ -114,6 +115,11 @@ def _take_moments(text: str, found: dict[str, set[str]]) -> str:
         found["spans"].update(_number(number, None) for number in match.groups() if number)
         return " "
 
+    def card(match: re.Match[str]) -> str:
+        found["ids"].add(match[1])
+        return " "
+
+    text = _ENDING.sub(card, text)
     text = _SPAN.sub(span, text)
     text = _ISO_DATE.sub(lambda m: date(m[1], int(m[2]), m[3]), text)
     text = _YEAR_LAST.sub(lambda m: date(m[3], int(m[1]), m[2]), text)

@@ -103,7 +103,8 @@ def compare_messages(actual: str, expected: str, options: MessageOptions) -> Ver
 def _compare_kind(mine: Acts, theirs: Acts) -> Verdict | None:
     if mine.handover != theirs.handover:
         return reject("handover_mismatch")
-    if (mine.refuses and not theirs.negates) or (theirs.refuses and not mine.negates):
+    refusal = (mine.refuses and not theirs.negates) or (theirs.refuses and not mine.negates)
+    if refusal and not mine.handover:
         return reject("refusal_mismatch")
     if mine.asks != theirs.asks:
         # A refusal may end in the question what else, or whether a person should take over.
@@ -131,16 +132,13 @@ def _compare_asking(mine: Acts, theirs: Acts) -> Verdict | None:
 
 def _compare_asked(mine: Acts, theirs: Acts) -> Verdict | None:
     asked, wanted = mine.asked, theirs.asked
-    if "choice" in asked & wanted:  # which one: what it is one of may be left unsaid
-        asked, wanted = asked - {"choice"}, wanted - {"choice"}
-        if not asked or not wanted:
-            return None
     union = asked | wanted
     shared = len(asked & wanted) / len(union)
     lenient = (mine.consent and theirs.consent) or len(union) >= _MANY_ASKED
     if shared > _LEAST_ASKED or (shared == _LEAST_ASKED and lenient):
         return None
-    unnamed = any(all(slot.startswith("~") for slot in side) for side in (asked, wanted))
+    # "Which one?" may leave unsaid what it is one of.
+    unnamed = any(all(slot.startswith("~") or slot == "choice" for slot in side) for side in (asked, wanted))
     if unnamed and overlap(mine.topic, theirs.topic) >= _SAME_TOPIC:
         return None
     return reject("request_mismatch", detail=_shown(asked ^ wanted))
@@ -183,7 +181,7 @@ def _compare_states(mine: Acts, theirs: Acts) -> Verdict | None:
 
 def _compare_words(mine: Acts, theirs: Acts, options: MessageOptions) -> Verdict | None:
     alike = overlap(mine.topic, theirs.topic)
-    if mine.negates != theirs.negates and alike >= _ALMOST_EQUAL and not mine.request:
+    if mine.negates != theirs.negates and alike >= _ALMOST_EQUAL and not (mine.request or mine.handover):
         return reject("refusal_mismatch", detail="only one negates")
     if mine.asks or alike >= options.least_overlap:
         return None

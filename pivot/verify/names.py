@@ -11,7 +11,7 @@ _SENTENCE_END = (".", "?", "!", ":")
 _STATES = word_set(
     """
     accepted active approved blocked cancelled closed declined delayed delivered denied disabled enabled exchanged
-    expired failed inactive invalid lost open overdue paid pending refunded rejected returned running shipped stopped
+    expired failed inactive invalid lost open overdue pending refunded rejected returned shipped
     succeeded suspended unpaid valid
     """
 )
@@ -72,5 +72,7 @@ def values(text: str) -> frozenset[str]:
 
 
 def states(text: str) -> frozenset[str]:
-    """The states that a text names, of a written list."""
-    return frozenset(_SPELLINGS.get(word, word) for word in words(text)) & _STATES
+    """The states that a text says things are in, of a written list; not those they will or may be in."""
+    said = words(text)
+    found = (_SPELLINGS.get(word, word) for before, word in zip(["", *said], said, strict=False) if before != "be")
+    return frozenset(found) & _STATES

@@ -16,9 +16,12 @@ OPENING = re.compile(
     r"(?: there| again| everyone)?(?:,? (?:mr|ms|mrs|dr)\.? [a-z]{1,20})?[,.!:]{1,3}\s+"
 )
 CHAT = re.compile(
-    r"(?!.{0,60}\bbut (?:i|we|it|this|that|the|your|you)\b)(?:you(?:'re|'ve been| are| have been) (?:now |successfully |all )?(?:verified|authenticated|logged in)"
-    r"|(?:i|we)(?:'ve| have)? (?:now |successfully )?(?:found|located|verified|retrieved|pulled up|accessed|confirmed)"
-    r" your (?:account|profile|user|identity|details|information)[^.]{0,30}[.]?$|thank(?:s| you)\b(?!.*\?)|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
+    r"(?!.{0,60}\bbut (?:i|we|it|this|that|the|your|you)\b)(?:you(?:'re|'ve been| are| have been) (?:now "
+    r"|successfully |all )?(?:verified|authenticated|logged in)"
+    r"|(?:i|we)(?:'ve| have)? (?:now |successfully )?(?:found|located|verified|retrieved|pulled up|accessed"
+    r"|confirmed)"
+    r" your (?:account|profile|user|identity|details|information)[^.]{0,30}[.]?$|thank(?:s| you)\b(?!.*\?)"
+    r"|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
     r"|i(?:'m| am|'d be| would be|'ll be| will be) (?:more than |so |very |always )?(?:happy|glad|pleased"
     r"|delighted|here|able)"
     r" (?:to (?:help|assist|hear)|i|that|you|for you|whenever|if)|(?:i'm )?(?:happy|glad|here) to (?:help|assist)"
@@ -104,7 +107,8 @@ REQUEST = re.compile(
     r"|confirm|give|tell)d?)"
 )
 REFUSAL = re.compile(
-    r"\b(?:(?:i|we) can only|only able to|cannot|can not|can't|could not|couldn't|unable to|not able to|(?:not|isn't|aren't) (?:allowed|permitted"
+    r"\b(?:(?:i|we) can only|only able to|cannot|can not|can't|could not|couldn't|unable to|not able to|(?:not"
+    r"|isn't|aren't) (?:allowed|permitted"
     r"|possible|eligible|authori[sz]ed|qualified"
     r"|available|supported|refundable|covered|within|valid|modifiable|changeable|offered)|won't|will not|wouldn't"
     r"|must (?:decline|deny|refuse)|have to (?:decline|deny|refuse)|against (?:our|the|company) polic|ineligible"
@@ -128,6 +132,7 @@ NEGATION = word_set(
     haven't hasn't couldn't wouldn't shouldn't unable unavailable unfortunately sorry afraid
     """
 )
+YES_NO = re.compile(r"\byes ?(?:/|or|,) ?no\b")
 DONE_VERBS = (
     r"(?:cancel+ed|booked|updated|changed|modified|exchanged|returned|refunded|processed|completed|upgraded"
     r"|downgraded|added"
@@ -160,7 +165,8 @@ HANDOVER = re.compile(
 )
 # A hand-over that is only offered, or is left to the user.
 OFFERED = re.compile(
-    r"\b(?:can|could|may|might|would|if|recommend|suggest|advise|unless|should|able to|unable to|cannot|can't|like me to"
+    r"\b(?:can|could|may|might|would|if|recommend|suggest|advise|unless|should|able to|unable to|cannot|can't"
+    r"|like me to"
     r"|want me to)\b"
 )
 PROMISE = re.compile(
@@ -192,10 +198,11 @@ SLOTS = {
     "insurance": r"insurance",
     "reason": r"reasons?\b|why\b",
     "trip": r"one[- ]way|round[- ]?trip|trip type|type of trip",
-    "origin": r"origin|(?:depart(?:ing)?|coming|start(?:ing)?) from|depart(?:ure|ing)? (?:city|airport|location)|(?:flying|travell?ing|departing|leaving|fly"
+    "origin": r"origin|(?:depart(?:ing)?|coming|start(?:ing)?) from|depart(?:ure|ing)? (?:city|airport|location)"
+    r"|(?:flying|travell?ing|departing|leaving|fly"
     r"|travel) from|from where",
-    "destination": r"destination|arrival (?:city|airport)|(?:flying|travell?ing|going|fly|travel|go|headed) to"
-    r"|where to",
+    "destination": r"destination|arrival (?:city|airport)|(?:flying|travell?ing|going|fly|travel|go) to|where to"
+    r"|headed|heading",
     "date": r"dates?\b|when\b|what day|which day|check-in|check-out",
     "time": r"times?\b|what hour",
     "choice": r"which (?:\w+ ){0,3}(?:ones?|options?|flights?|items?|products?|orders?|reservations?|bookings?"
@@ -223,7 +230,8 @@ DEEDS = {
     "cancel": r"cancel\w*",
     "refund": r"refund\w*|reimburs\w*|money back",
     "exchange": r"exchang\w*|swap\w*|replac\w*",
-    "return": r"return(?:ed|ing|s)?\b(?! (?:flight|trip|date|leg|journey|ticket|segment|option|time|itinerary|to\b))|send back|take (?:it )?back",
+    "return": r"return(?:ed|ing|s)?\b(?! (?:flight|trip|date|leg|journey|ticket|segment|option|time|itinerary"
+    r"|to\b))|send back|take (?:it )?back",
     "keep": r"keep(?:ing)?\b|kept\b|retain\w*",
     "change": r"chang\w*|modif\w*|updat\w*|switch\w*|reschedul\w*|mov(?:e|ed|ing)\b|adjust\w*|edit\w*|correct(?:ed"
     r"|ing)",

@@ -29,8 +29,9 @@ class Given:
     value: Word | None = None
     bound: bool = False
 
-    def form(self) -> Form:
-        return (self.name, *(() if self.value is None else (self.value, self.bound)))
+    def form(self, on: Set[str]) -> Form:
+        """What it says, without how."""
+        return (self.name,) if self.value is None else (self.name, word_form(self.value, on), self.bound)
 
 
 @dataclass(slots=True)
@@ -66,6 +67,11 @@ class Line:
     def operands(self) -> list[Word]:
         """All operands."""
         return [word for segment in self.segments for word in segment.operands]
+
+
+def word_form(word: Word, on: Set[str]) -> Form:
+    """A word under the switches that are on."""
+    return word.atoms if "quoting" in on else (word.atoms, word.raw)
 
 
 class _Unknown(Exception):
@@ -117,7 +123,7 @@ class _Reader:
         return self._words[self._at - 1]
 
     def _number_next(self) -> Word | None:
-        if self._at < len(self._words) and (self._words[self._at].literal or "").isdecimal():
+        if self._at < len(self._words) and _is_number(self._words[self._at].literal):
             return self._next()
         return None
 
@@ -135,7 +141,7 @@ class _Reader:
         self._option(Given(option.name, *(value or ())))
 
     def _short(self, word: Word) -> None:
-        if self._command.number and word.start[1:].isdecimal() and word.literal is not None:
+        if self._command.number and _is_number(word.literal, 1):
             self.line.spelt["numeric_flags"].append(word.start)
             self._option(Given(self._command.number, text_word(word.start[1:])))
             return
@@ -162,6 +168,10 @@ class _Reader:
             raise _Unknown
         if at > 2:
             self.line.spelt["flag_clusters"].append(word.start)
+
+
+def _is_number(text: str | None, start: int = 0) -> bool:
+    return text is not None and text.isascii() and text[start:].isdecimal()
 
 
 def _attached(word: Word) -> tuple[Word, bool]:
@@ -202,13 +212,13 @@ def line_form(line: Line, command: Command, on: Set[str]) -> Form:
         elif "dash_dash" not in on:
             extra.append(("--",))
     if "flag_order" not in on:
-        extra.append(tuple(item.form() if isinstance(item, Given) else item for item in line.sequence))
-    return (*(_segment_form(segment, command) for segment in line.segments), tuple(extra))
+        extra.append(tuple(item.form(on) if isinstance(item, Given) else word_form(item, on) for item in line.sequence))
+    return (*(_segment_form(segment, command, on) for segment in line.segments), tuple(extra))
 
 
-def _segment_form(segment: Segment, command: Command) -> Form:
+def _segment_form(segment: Segment, command: Command, on: Set[str]) -> Form:
     by_group: dict[str, list[Form]] = {}
     for given in segment.options:
-        by_group.setdefault(command.groups.get(given.name, given.name), []).append(given.form())
+        by_group.setdefault(command.groups.get(given.name, given.name), []).append(given.form(on))
     groups = tuple((group, *by_group[group]) for group in sorted(by_group))
-    return groups, tuple(segment.operands)
+    return groups, tuple(word_form(word, on) for word in segment.operands)

@@ -5,7 +5,7 @@ or not where that matters. `'a b'`, `"a b"` and `a\\ b` have the same atoms; `*`
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pivot.verify.shell_tree import Tree
@@ -32,11 +32,11 @@ class Word:
 
     Attributes:
         atoms: What it is made of, neighbouring plain text joined.
-        raw: How it was written, where that counts; else empty.
+        raw: How it was written.
     """
 
     atoms: tuple[Atom, ...]
-    raw: str = ""
+    raw: str
 
     @property
     def literal(self) -> str | None:
@@ -53,28 +53,29 @@ class Word:
     def after(self, count: int) -> "Word":
         """The word without that many characters of its plain start."""
         rest = self.start[count:]
-        return Word((((TEXT, rest),) if rest else ()) + self.atoms[1:], self.raw)
+        raw = self.raw[count:] if self.raw.startswith(self.start[:count]) else self.raw
+        return Word((((TEXT, rest),) if rest else ()) + self.atoms[1:], raw)
 
 
 def text_word(text: str) -> Word:
     """A word of plain text."""
-    return Word(((TEXT, text),) if text else ())
+    return Word(((TEXT, text),) if text else (), text)
 
 
-def word(tree: Tree, keep_quotes: bool = False) -> Word:
-    """The word that a node of a command is.
+def read_word(tree: Tree) -> Word:
+    """The word that a node of a command is; raises `Opaque`."""
+    return joined(_atoms(tree), tree.text)
 
-    Args:
-        tree: The node.
-        keep_quotes: Whether the way that it was quoted counts.
-    """
+
+def joined(found: Iterable[Atom], raw: str) -> Word:
+    """A word of atoms, neighbouring plain text joined."""
     atoms: list[Atom] = []
-    for kind, text in _atoms(tree):
+    for kind, text in found:
         if kind == TEXT and atoms and atoms[-1][0] == TEXT:
             atoms[-1] = (TEXT, atoms[-1][1] + text)
         elif text or kind != TEXT:
             atoms.append((kind, text))
-    return Word(tuple(atoms), tree.text if keep_quotes else "")
+    return Word(tuple(atoms), raw)
 
 
 def _atoms(tree: Tree) -> Iterator[Atom]:
@@ -102,8 +103,11 @@ def _concatenated(tree: Tree) -> Iterator[Atom]:
             raise Opaque
         at = kid.end
     text = tree.text
-    if text.replace("{}", "") != text and all(kid.kind == "word" for kid in tree.kids):
-        yield from _unquoted(text)
+    if all(kid.kind in ("word", "number") for kid in tree.kids):
+        yield from _unquoted(text)  # the grammar splits words at braces
+        return
+    if any(kid.text in ('""', "''", '$""', "$''") for kid in tree.kids):
+        yield RAW, text  # nothing, but a word also where the rest expands to nothing
         return
     for kid in tree.kids:
         yield from _atoms(kid)

@@ -46,7 +46,8 @@ class Tally:
     """What one verifier said of all rollouts.
 
     Attributes:
-        rewards: Of every rollout that has a verdict.
+        scored: Rollouts that have a verdict.
+        total: Sum of their rewards.
         reasons: How often each was given; of errors too.
         errors: Rollouts without a verdict.
         compared: Rollouts that have a stored reward and a verdict.
@@ -54,7 +55,8 @@ class Tally:
         disagreements: The first of the others: source, stored reward, verdict.
     """
 
-    rewards: list[float] = field(default_factory=list)
+    scored: int = 0
+    total: float = 0.0
     reasons: Counter[str] = field(default_factory=Counter)
     errors: int = 0
     compared: int = 0
@@ -67,7 +69,8 @@ class Tally:
         if verdict.status == ERROR:
             self.errors += 1
             return
-        self.rewards.append(verdict.reward)
+        self.scored += 1
+        self.total += verdict.reward
         if stored.reward is None:
             return
         self.compared += 1

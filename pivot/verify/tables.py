@@ -44,9 +44,9 @@ def verify_files(paths: list[Path], specs: list[str], out: Path | None, console:
 
 def _table(name: str, tally: Tally) -> Table:
     table = Table(title=escape(name), show_header=False)
-    table.add_row("rollouts", str(len(tally.rewards)))
-    if tally.rewards:
-        table.add_row("mean reward", f"{sum(tally.rewards) / len(tally.rewards):.4f}")
+    table.add_row("rollouts", str(tally.scored))
+    if tally.scored:
+        table.add_row("mean reward", f"{tally.total / tally.scored:.4f}")
     if tally.errors:
         table.add_row("errors, not scored", str(tally.errors))
     if tally.compared:

@@ -19,7 +19,7 @@ HERMES = """\
 {{- '<|im_end|>\\n' }}{% endif %}
 {%- for message in messages %}
 {%- if message.role == 'elf' %}{{- raise_exception('no elves') }}{% endif %}
-{{- '<|im_start|>' + message.role + '\\n' + message.content }}
+{{- '<|im_start|>' + message.role + '\\n' + (message.content or '') }}
 {%- for tool_call in message.tool_calls or [] %}
 {%- if not loop.first or message.content %}{{- '\\n' }}{% endif %}
 {{- '<tool_call>\\n{"name": "' + tool_call.function.name + '", "arguments": ' }}

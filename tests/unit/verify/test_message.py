@@ -1,137 +1,132 @@
 """Messages: the same kind with the same facts, and no reward for just any text."""
 
-import time
+import json
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pivot.trajectory import Action
-from pivot.verify import Context, build
-from pivot.verify.facts import facts, names, states
-from pivot.verify.message import compare_messages, is_refusal, overlap
+from pivot.trajectory import Action, ToolCall
+from pivot.verify import Context, Verdict, build
+from pivot.verify.acts import read, slots
+from pivot.verify.names import foreign_names, names, states, values
 
-SAME = [
-    ("Could you please give me your user ID?", "To help you I need your user ID. Could you provide it?"),
-    ("Your total is $1,200.50.", "The total comes to 1200.5 dollars."),
-    ("Flight HAT136 leaves on 2024-05-20.", "On May 20th, 2024 flight hat136 leaves."),
-    ("It arrives on 3 June.", "It arrives on June 3rd"),
-    ("1. JFK to SEA\n2. one bag", "- one bag\n- JFK to SEA"),
-    ("I'm sorry, I cannot cancel order #W123.", "Unfortunately I am unable to cancel order W123, sorry."),
-    ("Done.", "  done. "),
-    ("Send order W1 to Oslo?", "Order W1 goes to oslo?"),
-    ("Cancel order W1?", "Order W1 is pending. Cancel it?"),
-    ("The order W1 was canceled.", "Order W1 was cancelled."),
-    ("Thank you, Mia. It is done.", "It is done now, mia!"),
-    ("**Total**: 30", "Total: 30.00"),
-]
+guarded, lenient = build("message:guarded"), build("message:lenient")
+
+PAIRS = [json.loads(line) for line in (Path(__file__).parent / "message_pairs.jsonl").read_text().splitlines()]
+SAME = [(pair["one"], pair["other"]) for pair in PAIRS if pair["reason"] == "match"]
+DIFFERENT = [(pair["one"], pair["other"], pair["reason"]) for pair in PAIRS if pair["reason"] != "match"]
+
+
+def score(actual: str, expected: str) -> Verdict:
+    return guarded(Action(actual), Action(expected), Context())
 
 
 @pytest.mark.parametrize(("one", "other"), SAME)
 def test_the_same_message_in_other_words_earns_one_both_ways_round(one: str, other: str) -> None:
-    assert compare_messages(one, other).reason == "match"
-    assert compare_messages(other, one).reward == 1.0
-
-
-DIFFERENT = [
-    ("", "Hello there.", "empty_message"),
-    (" \n", "Hello there.", "empty_message"),
-    ("Your user ID is fine.", "Could you give me your user ID?", "asks_or_tells"),
-    ("The order has been cancelled.", "The order cannot be cancelled.", "refusal_mismatch"),
-    ("Your total is 30.", "Your total is 31.", "facts_mismatch"),
-    ("Your total is 30 and 31.", "Your total is 30.", "facts_mismatch"),
-    ("Order W1 was sent to a@b.com.", "Order W1 was sent to a@c.com.", "facts_mismatch"),
-    ("It leaves on 2024-05-20.", "It leaves on 2024-05-21.", "facts_mismatch"),
-    ("You fly from JFK.", "You fly from SEA.", "facts_mismatch"),
-    ("Send order W1 to Oslo?", "Send order W1 to Rome?", "names_mismatch"),
-    ("Send order W1?", "Send order W1 to Rome?", "names_mismatch"),
-    ("Order W1 is shipped.", "Order W1 is pending.", "states_mismatch"),
-    ("Order W1 is here.", "Order W1 is pending.", "states_mismatch"),
-    ("Is order W1 shipped?", "Is order W1 pending?", "states_mismatch"),
-    ("Anything goes here, really!", "Your order is on its way.", "words_mismatch"),
-    ("W1", "Your order W1 is on its way.", "words_mismatch"),
-    ("?", "How can I help you today?", "words_mismatch"),
-]
+    assert score(one, other).reason == "match"
+    assert score(other, one).reward == 1.0
 
 
 @pytest.mark.parametrize(("actual", "expected", "reason"), DIFFERENT)
 def test_another_message_earns_nothing_with_a_reason(actual: str, expected: str, reason: str) -> None:
-    verdict = build("functional")(Action(actual), Action(expected), Context())
+    verdict = score(actual, expected)
     assert (verdict.reward, verdict.reason) == (0.0, reason)
-    assert compare_messages(expected, actual).reward == 0.0
+    assert score(expected, actual).reward == 0.0
 
 
-def test_facts_in_normal_form() -> None:
-    text = "1) Pay $1,234.50 (5%) to A.B@x.org by May 3, 2024 or 04 June; ref mia_li_3668, JFK, HAT-136, 007."
-    assert facts(text) == {
-        "1234.5",
-        "5",
-        "a.b@x.org",
-        "@date:2024/5/3",
-        "@date:?/6/4",
-        "mia_li_3668",
-        "jfk",
-        "hat-136",
-        "7",
-    }
-    assert facts("nothing to see, I think; OK") == frozenset()
+def test_any_text_is_enough_for_the_lenient_preset() -> None:
+    expected = Action("Could you give me your user ID?")
+    assert lenient(Action("Bananas."), expected, Context()).reward == 1.0
+    assert lenient(Action(" \n"), expected, Context()).reason == "empty_message"
+    assert lenient(Action("x", malformed="not_json"), expected, Context()).reason == "malformed:not_json"
+
+
+def test_calls_are_left_to_others() -> None:
+    call, other = Action(None, (ToolCall("f", "{}"),)), Action(None, (ToolCall("g", "{}"),))
+    for verifier in (guarded, lenient):
+        assert verifier(call, Action("Hi"), Context()).reason == "kind_mismatch:call"
+        assert verifier(Action("Hi"), call, Context()).reason == "kind_mismatch:message"
+        assert verifier(call, call, Context()).reason == "match"
+        verdict = verifier(other, call, Context())
+        assert (verdict.reward, verdict.reason, verdict.status) == (0.0, "other_calls", "undecided")
+
+
+@pytest.mark.parametrize(
+    ("text", "acts"),
+    [
+        ("Could you share your order number?", {"request"}),
+        ("I'll need your zip code to continue.", {"request", "promise"}),
+        ("Shall I cancel it?", {"consent"}),
+        ("Please confirm to proceed (yes/no).", {"consent"}),
+        ("Please confirm your email address.", {"request"}),
+        ("I cannot do that.", {"refuses", "negates"}),
+        ("Unfortunately, the flight is full.", {"refuses", "negates"}),
+        ("I have cancelled order W1.", {"done"}),
+        ("Order W1 will be cancelled tomorrow.", set()),
+        ("I am transferring you to a human agent.", {"handover", "promise"}),
+        ("Would you like me to transfer you to a human agent?", {"consent"}),
+        ("If you wish, I can transfer you to a human agent.", set()),
+        ("Let me check that for you.", {"promise"}),
+        ("You're welcome! Anything else?", {"closing"}),
+        ("It costs $5.", set()),
+    ],
+)
+def test_acts(text: str, acts: set[str]) -> None:
+    found = read(text)
+    known = ("consent", "request", "refuses", "negates", "done", "handover", "promise", "closing")
+    assert {name for name in known if getattr(found, name)} == acts
+
+
+def test_what_is_asked_for() -> None:
+    assert slots("could you please provide your user id and the reservation number?") == {"user_id", "reservation"}
+    assert slots("may i have your email so i can find your order?") == {"email"}
+    assert slots("what is your full name and zip code?") == {"name", "zip"}
+    listed = "Please provide:\n1. Cabin class\n2. Payment method\n- Date of birth\nThank you!"
+    assert read(listed).asked == {"cabin", "payment", "birth"}
+    assert read("Which one would you like?").asked == {"choice"}
+    assert read("Is the green lamp blinking?").asked == {"~green", "~lamp", "~blink"}
+
+
+def test_chat_is_no_substance() -> None:
+    text = "Great! Thank you for waiting, Mia. Your total is $30. Is there anything else I can help you with?"
+    assert read(text).substance == "Your total is $30."
+    assert read("I understand, but I cannot refund it.").substance == "I understand, but I cannot refund it."
 
 
 def test_names_are_capitalised_words_inside_a_sentence() -> None:
     text = "Hi Mia Li! You fly to New York. I'm glad, I said: Bring a bag.\nNext line"
-    assert names(text) == {"mia", "li", "new", "york"}
-    assert names('He said "Go." Then O\'Neil left') == {"o", "neil"}
+    assert names(text) == {"mia", "li", "york"}
+    assert foreign_names("We meet at Elm St", "Elm Street is far") == frozenset()
+    assert foreign_names("We meet at Elm St", "Oak Street is far") == {"elm"}
 
 
-def test_states_are_found_in_both_spellings() -> None:
-    assert states("Canceled, not SHIPPED; reship") == {"cancelled", "shipped"}
-
-
-def test_refusals_are_found_in_both_apostrophes() -> None:
-    assert is_refusal("I can\u2019t do that")
-    assert is_refusal("That is NOT   possible.")
-    assert is_refusal("Sorry, it is gone.")
-    assert not is_refusal("I can do that.")
-
-
-def test_overlap_is_dice_on_word_multisets() -> None:
-    assert overlap("a b c", "A, b; d e") == pytest.approx(4 / 7)
-    assert overlap("order W1 sent", "w2 sent 7") == pytest.approx(2 / 3)
-    assert overlap("a a", "a") == pytest.approx(2 / 3)
-    assert overlap("", "a") == 0.0
-    assert overlap("?", "!") == 0.0
+def test_states_and_values_are_found_in_all_spellings() -> None:
+    assert states("Canceled, not SHIPPED; it will be delivered") == {"cancelled", "shipped"}
+    assert states("overdue") == states("unpaid") == {"unpaid"}
+    assert values("The Red one, in ECONOMY") == {"red", "economy"}
 
 
 @given(st.text(max_size=60).filter(str.strip), st.text(max_size=60).filter(str.strip))
 def test_comparison_is_reflexive_and_symmetric(one: str, other: str) -> None:
-    assert compare_messages(one, one).reward == 1.0
-    assert compare_messages(one, other).reward == compare_messages(other, one).reward
+    assert score(one, one).reward == 1.0
+    assert score(one, other).reward == score(other, one).reward
 
 
-HOSTILE = {
-    "x": 1_000_000,
-    "1": 99_999,
-    "1,": 49_999,
-    "jan ": 24_999,
-    "may 1 ": 16_000,
-    "a@": 49_000,
-    "1.\n": 33_000,
-    "can not ": 12_000,
-    "2024-05-": 12_000,
-    "\u2022 ": 49_000,
-    "$": 99_999,
-    "1 of ": 19_000,
-}
+PARTS = st.lists(st.sampled_from(sorted({part for pair in SAME for part in pair})), min_size=1, max_size=3).map(
+    " ".join
+)
 
 
-@pytest.mark.parametrize("text", [unit * count for unit, count in HOSTILE.items()], ids=range(len(HOSTILE)))
-def test_hostile_text_takes_bounded_time(text: str) -> None:
-    start = time.process_time()
-    assert compare_messages(text, "Hello 5 of May?").reward == 0.0
-    assert time.process_time() - start < 0.5
+@given(PARTS, PARTS)
+def test_comparison_of_real_sentences_is_symmetric(one: str, other: str) -> None:
+    assert score(one, one).reward == 1.0
+    assert score(one, other).reward == score(other, one).reward
 
 
 def test_a_text_beyond_any_message_is_refused_unless_it_is_the_same() -> None:
-    long = "word " * 30_000
-    assert compare_messages(long, "word?").reason == "too_long"
-    assert compare_messages(long, long).reward == 1.0
+    long = "word " * 4_000
+    assert score(long, "word?").reason == "too_long"
+    assert score("word?", long).reason == "too_long"
+    assert score(long, long).reward == 1.0

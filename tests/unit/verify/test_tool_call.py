@@ -8,52 +8,8 @@ import pytest
 from pivot.trajectory import Action, ToolCall
 from pivot.verify import Context, build
 from pivot.verify.arguments import Relaxations
+from tests.unit.verify.tools import BOOK
 
-PROPERTIES: dict[str, Any] = {
-    "city": {"type": "string"},
-    "price": {"type": "number"},
-    "seats": {"type": "integer", "default": 1},
-    "note": {"anyOf": [{"type": "string"}, {"type": "null"}], "default": None},
-    "code": {"type": ["string", "integer"]},
-    "rush": {"type": "boolean", "default": False},
-    "legs": {"type": "array", "items": {"$ref": "#/$defs/Leg"}},
-    "meta": {"type": "object"},
-    "tags": {"type": "array", "items": {"type": "string"}, "default": []},
-    "ids": {"type": "array", "items": {"type": "string"}, "uniqueItems": True},
-    "toppings": {"type": "array", "items": {"type": "string"}, "description": "Toppings; the order does not matter."},
-    "cabin": {"type": "string", "enum": ["basic_economy", "economy", "business"]},
-    "mode": {"type": "string", "enum": ["Fast", "fast", "slow"]},
-    "unit": {"anyOf": [{"enum": ["Celsius", "Fahrenheit"]}, {"type": "null"}]},
-    "day": {"type": "string", "format": "date"},
-    "when": {"type": "string"},
-    "email": {"type": "string"},
-    "order_id": {"type": "string"},
-    "path": {"type": "string"},
-    "reason": {"type": "string"},
-    "why": {"type": "string", "description": "Either 'no longer needed' or 'ordered by mistake'."},
-    "expression": {"type": "string"},
-    "command": {"type": "string"},
-    "country_code": {"type": "string"},
-    "zip": {"type": "string", "pattern": "[0-9]{5}"},
-}
-BOOK = {
-    "type": "function",
-    "function": {
-        "name": "book",
-        "parameters": {
-            "type": "object",
-            "properties": PROPERTIES,
-            "required": ["city"],
-            "$defs": {
-                "Leg": {
-                    "type": "object",
-                    "properties": {"to": {"type": "string"}, "bags": {"type": "integer", "default": 0}},
-                    "required": ["to"],
-                }
-            },
-        },
-    },
-}
 schema = build("tool_call:schema")
 HERE = Context((BOOK,))
 

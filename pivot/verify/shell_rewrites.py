@@ -1,0 +1,205 @@
+"""Commands that say the same in other words: a small written table of rewrites, each under the name of its switch.
+
+A rewrite is here only where the output and the effect are the same, not where they are alike: `grep x a b` prints the
+names of the files and `cat a b | grep x` does not.
+"""
+
+import re
+from collections.abc import Sequence, Set
+from dataclasses import replace
+
+from pivot.verify.shell_commands import Command, command
+from pivot.verify.shell_options import Line, read_line, word_form
+from pivot.verify.shell_script import Block, Redirect, Simple
+from pivot.verify.shell_words import Word, text_word
+
+# What reads a file, named behind so many operands, or else its standard input, and shows the same for both: with the
+# options that stand for the operands before, and those under which the file's name shows.
+_READERS: dict[str, tuple[int, str, str]] = {
+    "grep": (1, "e f", "r R H l L d include exclude exclude-dir"),
+    "sed": (1, "e f", "i s"),
+    "awk": (1, "f", ""),
+    "jq": (1, "", "n"),
+    "cat": (0, "", ""),
+    "head": (0, "", "v"),
+    "tail": (0, "", "v f F follow retry pid"),
+    "sort": (0, "", "m o c C"),
+    "uniq": (0, "", ""),
+    "cut": (0, "", ""),
+    "nl": (0, "", ""),
+}
+# What makes a script of theirs show the name.
+_SHOWN_BY_SCRIPT = {"sed": "F", "awk": ("FILENAME", "ARG")}
+# Run in a pipeline they act on a shell of their own.
+_ACT_ON_SHELL = frozenset("read mapfile readarray source . cd pushd popd export unset set eval exec exit return".split())
+_ALIASES = {"egrep": "-E", "fgrep": "-F"}
+_HERE = ("ls", "du", "tree")
+# Where a leading `./` shows in no output.
+_QUIET_PATHS = frozenset(("cat", "cd", "touch", "mkdir", "sort", "cut"))
+_RUNS_A_FILE = frozenset(("python", "python3", "node", "bash", "sh"))
+_LOCAL = re.compile(r"\./[^-/.~]")
+_FIRST_LINES = re.compile(r"1,([1-9][0-9]{0,8})p|([1-9][0-9]{0,8})q")
+
+_TESTS_WITH_VALUE = frozenset(
+    "-name -iname -type -path -ipath -wholename -regex -iregex -size -mtime -mmin -atime -amin -ctime -cmin -newer"
+    " -user -group -perm -maxdepth -mindepth -links -inum -lname".split()
+)
+_TESTS = frozenset("-empty -readable -writable -executable -xdev -mount -nouser -nogroup".split())
+_ACTIONS = frozenset(
+    "-print0 -printf -fprint -fprint0 -fprintf -ls -fls -exec -execdir -ok -okdir -delete -quit -prune -print".split()
+)
+
+
+def aliased(simple: Simple, on: Set[str]) -> Simple:
+    """`egrep` as `grep -E`, `tar xf` as `tar -xf`, where the switch is on."""
+    name = simple.name.literal if simple.name else None
+    if "aliases" not in on or name is None:
+        return simple
+    if name in _ALIASES:
+        return replace(simple, name=text_word("grep"), args=[text_word(_ALIASES[name]), *simple.args])
+    if name == "tar" and simple.args and (letters := simple.args[0].literal) and _is_old_style(letters):
+        return replace(simple, args=[text_word("-" + letters), *simple.args[1:]])
+    return simple
+
+
+def _is_old_style(letters: str) -> bool:
+    """Letters without a dash of which only the last may take a value: the values come in another order."""
+    table = command("tar")
+    options = [table.options.get("-" + letter) for letter in letters] if table and letters.isalpha() else [None]
+    return all(option is not None for option in options) and not any(o.takes for o in options[:-1] if o)
+
+
+def with_quiet_paths(name: str, words: Sequence[Word], on: Set[str]) -> list[Word]:
+    """`./a.py` as `a.py` for commands that do not show it."""
+    if "dot_slash" not in on or name not in _QUIET_PATHS | _RUNS_A_FILE:
+        return list(words)
+    most = 1 if name in _RUNS_A_FILE else len(words)
+    return [word.after(2) if at < most and _LOCAL.match(word.start) else word for at, word in enumerate(words)]
+
+
+def without_here(name: str, line: Line, on: Set[str]) -> Line:
+    """`ls .` as `ls`."""
+    if "default_operand" in on and name in _HERE and [word.literal for word in line.operands] == ["."]:
+        for segment in line.segments:
+            segment.operands.clear()
+        line.sequence = [item for item in line.sequence if not isinstance(item, Word)]
+        line.dashes = None
+    return line
+
+
+def first_lines(name: str, simple: Simple, on: Set[str]) -> Simple:
+    """`sed -n 1,5p f` and `sed 5q f` as `head -n 5 f`; a single file, for `head` puts names above several."""
+    if "sed_head" not in on or name != "sed":
+        return simple
+    words = [word.literal for word in simple.args]
+    quiet = words[:1] == ["-n"]
+    rest = words[1:] if quiet else words
+    found = _FIRST_LINES.fullmatch(rest[0]) if rest and rest[0] else None
+    operand = simple.args[2 if quiet else 1 :]
+    if found is None or len(operand) > 1 or quiet == (found[1] is None) or any(w.start.startswith("-") for w in operand):
+        return simple
+    return replace(simple, name=text_word("head"), args=[text_word("-n"), text_word(found[1] or found[2]), *operand])
+
+
+def from_file(stages: Sequence[Simple | Block], operators: Sequence[str]) -> list[Simple | Block]:
+    """`cat f | grep x` and `grep x < f` as `grep x f`; `cat f | wc -l` as `wc -l < f`."""
+    found = list(stages)
+    if len(found) > 1 and operators[0] == "|" and isinstance(found[1], Simple) and _may_read(found[1]):
+        first = found[0]
+        if isinstance(first, Simple) and (word := _only_file(first)) is not None:
+            redirect = Redirect("0", "<", word)
+            found[:2] = [replace(found[1], redirects=[redirect, *found[1].redirects])]
+    if isinstance(found[0], Simple):
+        found[0] = _file_operand(found[0])
+    return found
+
+
+def _only_file(simple: Simple) -> Word | None:
+    """The one file that a plain `cat` prints."""
+    if simple.name is None or simple.name.literal != "cat" or simple.assignments or simple.redirects:
+        return None
+    if len(simple.args) != 1 or not simple.args[0].literal or simple.args[0].start.startswith("-"):
+        return None
+    return simple.args[0]
+
+
+def _may_read(simple: Simple) -> bool:
+    if simple.name is None or simple.name.literal in _ACT_ON_SHELL:
+        return False
+    return all(redirect.descriptor != "0" for redirect in simple.redirects)
+
+
+def _file_operand(simple: Simple) -> Simple:
+    name = simple.name.literal if simple.name else None
+    inputs = [redirect for redirect in simple.redirects if redirect.descriptor == "0"]
+    if name not in _READERS or len(inputs) != 1 or inputs[0].operator != "<" or not isinstance(inputs[0].target, Word):
+        return simple
+    file, table = inputs[0].target, command(name)
+    if not file.literal or file.literal.startswith("-") or table is None:
+        return simple
+    line = read_line(simple.args, table)
+    before, instead, shown = _READERS[name]
+    if line is None or len(line.segments) > 1:
+        return simple
+    given = {option.name for option in line.given()}
+    wanted = 0 if given & set(instead.split()) else before
+    if len(line.operands) != wanted or given & set(shown.split()) or line.dashes is not None:
+        return simple
+    if any(mark in word.raw for word in line.operands for mark in _SHOWN_BY_SCRIPT.get(name, ())):
+        return simple
+    return replace(simple, args=[*simple.args, file], redirects=[r for r in simple.redirects if r is not inputs[0]])
+
+
+def find_form(words: Sequence[Word], on: Set[str]) -> tuple[object, ...]:
+    """`find` with its own syntax: starting points, then tests and actions in order.
+
+    Neighbouring tests without an effect may stand in any order, a negation stays with its test, and `-print` at the
+    end of an expression without `-o` and actions is what `find` does anyway.
+    """
+    at = 0
+    while at < len(words) and not words[at].start.startswith(("-", "(", "!")) and words[at].raw != "!":
+        at += 1
+    paths, rest = [word_form(word, on) for word in words[:at]], list(words[at:])
+    if "default_operand" in on and not paths and (not rest or rest[0].literal not in ("-H", "-L", "-P")):
+        paths = [word_form(text_word("."), on)]
+    literals = [word.literal for word in rest]
+    if "find_tests" not in on or max(map(literals.count, ("-maxdepth", "-mindepth"))) > 1:
+        return (tuple(paths), tuple(word_form(word, on) for word in rest))
+    if literals and literals[-1] == "-print" and not (_ACTIONS & set(literals[:-1])) and not {"-o", "-or", ","} & set(literals):
+        rest.pop()
+    return (tuple(paths), _tests_form(rest, on))
+
+
+def _tests_form(words: Sequence[Word], on: Set[str]) -> tuple[object, ...]:
+    form: list[object] = []
+    run: list[tuple[object, ...]] = []
+    at = 0
+    while at < len(words):
+        negated = words[at].literal in ("!", "-not") or words[at].raw == "!"
+        test = at + negated
+        literal = words[test].literal if test < len(words) else None
+        size = 2 if literal in _TESTS_WITH_VALUE else 1 if literal in _TESTS else 0
+        if size and test + size <= len(words):
+            run.append((negated, *(word_form(word, on) for word in words[test : test + size])))
+            at = test + size
+            continue
+        form += [*sorted(run, key=repr), word_form(words[at], on)]
+        run = []
+        at += 1
+    return (*form, *sorted(run, key=repr))
+
+
+def table_of(simple: Simple) -> tuple[str, Command | None, int]:
+    """A command's name with its sub-command, what the table says of it, and how many arguments the name takes."""
+    name = (simple.name.literal if simple.name else None) or ""
+    literals = [word.literal for word in simple.args[:2]]
+    if name.rpartition("/")[2] in ("python", "python3") and len(literals) == 2 and literals[0] == "-m":
+        module = literals[1] or ""
+        behind = simple.args[2].literal if len(simple.args) > 2 else None
+        if module == "pytest":
+            return f"{name} -m {module}", command(module), 2
+        if module == "pip" and behind:
+            return f"{name} -m {module} {behind}", command(f"{module} {behind}"), 3
+    if name in ("git", "pip", "pip3") and literals and literals[0]:
+        return f"{name} {literals[0]}", command(f"{name} {literals[0]}"), 1
+    return name, command(name), 0
