@@ -39,7 +39,7 @@ from pivot.world.expert import expert_trajectories
 
 SEQUENCES, WAVE, SEED = 128, 32, 0
 WAVES = (4, 4, 8)
-STOPS = ((0.0, 0.5), (0.05, 0.5), (0.05, 0.1), (0.1, 0.1), (0.2, 0.1))  # error rate, prior
+STOPS = ((0.0, 0.5), (0.05, 0.5), (0.3, 0.5), (0.05, 0.1), (0.1, 0.1))  # error rate, prior
 
 
 class Bench:

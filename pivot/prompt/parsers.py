@@ -123,6 +123,8 @@ class _Parser:
         form = self._form
         if not is_unicode(visible):
             raise Malformed("lone_surrogate")  # pydantic refuses it
+        if form.looks is not None and not tools:
+            return Action(visible)  # nothing marks a call, and there is nothing to call: no server would look for one
         if form.json:
             wanted: int | None = len(read_calls(visible, form.pairs[0]).calls)
         elif (reason := form.broken(visible)) is not None:

@@ -10,7 +10,7 @@ from collections.abc import Set
 from dataclasses import dataclass, fields
 from typing import Any
 
-from pivot.verify.prose import similarity
+from pivot.verify import prose
 from pivot.verify.schema import NO_SCHEMA, Schema
 from pivot.verify.texts import names_a_file, normal_text, role
 
@@ -34,8 +34,9 @@ class Relaxations:
         unicode_form: Composed letters; typographic quotes, dashes and spaces; full-width forms; never in code.
         date_form: Other unambiguous forms of the same date.
         set_order: Order in arrays with `uniqueItems`, or whose description gives the order away.
-        prose_similarity: Least similarity of two texts that people read (reasons, summaries, messages), above 0;
-            1 asks for the same words.
+        prose_similarity: Least similarity of two long texts that people read (reasons, summaries, messages), above
+            0; short ones need up to 0.8; 1 asks for the same words.
+        query_similarity: Least similarity of two queries or questions, above 0; their words may have another order.
     """
 
     null_is_absence: bool = True
@@ -50,14 +51,24 @@ class Relaxations:
     date_form: bool = True
     set_order: bool = True
     prose_similarity: float = 0.4
+    query_similarity: float = 0.9
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.prose_similarity <= 1.0:
-            raise ValueError("prose_similarity must be above 0 and at most 1")
+        for name in ("prose_similarity", "query_similarity"):
+            if not 0.0 < getattr(self, name) <= 1.0:
+                raise ValueError(f"{name} must be above 0 and at most 1")
 
     def on(self) -> frozenset[str]:
         """Names of the switches that are on."""
         return frozenset(item.name for item in fields(Relaxations) if getattr(self, item.name) is not False)
+
+
+@dataclass(frozen=True, slots=True)
+class Least:
+    """The thresholds of similarity."""
+
+    prose: float
+    query: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,10 +96,11 @@ def compare(given: dict[str, Any], wanted: dict[str, Any], schema: Schema, relax
         relax: The switches.
     """
     on = relax.on()
+    least = Least(relax.prose_similarity, relax.query_similarity)
     used: set[str] = set()
     differences: list[Difference] = []
     for key in sorted(given.keys() | wanted.keys()):
-        pair = Pair(_only(given, key), _only(wanted, key), schema, relax.prose_similarity, given.keys() | wanted.keys())
+        pair = Pair(_only(given, key), _only(wanted, key), schema, least, given.keys() | wanted.keys())
         if pair.identical():
             continue
         if pair.equal(on):
@@ -113,7 +125,7 @@ class Pair:
     given: dict[str, Any]
     wanted: dict[str, Any]
     schema: Schema
-    least: float
+    least: Least
     keys: Set[str]
 
     def identical(self) -> bool:
@@ -142,7 +154,7 @@ class Pair:
         return Difference("argument_mismatch", key, " instead of ".join(shown))
 
 
-def _same(left: Any, right: Any, on: Set[str], least: float) -> bool:
+def _same(left: Any, right: Any, on: Set[str], least: Least) -> bool:
     """Whether two normal forms mean the same."""
     if isinstance(left, dict) and isinstance(right, dict):
         return left.keys() == right.keys() and all(_same(left[key], right[key], on, least) for key in left)
@@ -153,7 +165,9 @@ def _same(left: Any, right: Any, on: Set[str], least: float) -> bool:
     if left == right:
         return True
     if left[0] == right[0] == "p":
-        return similarity(left[1], right[1]) >= least
+        return prose.same(left[1], right[1], least.prose)
+    if left[0] == right[0] == "q":
+        return prose.similarity(left[1], right[1]) >= least.query
     if "number_rounding" in on and left[0] == right[0] in ("n", "float"):
         return _near(left[1], right[1])
     return False

@@ -4,8 +4,8 @@ from pivot.prompt.completion import render_action
 from pivot.trajectory.types import Action
 from pivot.verify.types import MATCH, Context, Verdict, reject
 
-# Longer arguments are compared as they are written, without decoding them first.
-_LONGEST = 200_000
+# Arguments that are longer together are compared as they are written, without decoding them first.
+_LONGEST = 100_000
 
 
 def exact(actual: Action, expected: Action, context: Context) -> Verdict:
@@ -14,6 +14,6 @@ def exact(actual: Action, expected: Action, context: Context) -> Verdict:
         return reject("malformed", actual.malformed)
     if actual == expected:
         return MATCH
-    if any(len(call.arguments) > _LONGEST for call in (*actual.calls, *expected.calls)):
+    if sum(len(call.arguments) for call in (*actual.calls, *expected.calls)) > _LONGEST:
         return reject("text_mismatch")
     return MATCH if render_action(actual) == render_action(expected) else reject("text_mismatch")

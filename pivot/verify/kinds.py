@@ -57,7 +57,9 @@ KINDS: dict[str, Kind] = {
     "exact": Kind(NoOptions, lambda options: exact.exact, (exact, types)),
     "tool_call": Kind(
         tool_call.ToolCallOptions, tool_call.tool_call,
-        (tool_call, arguments, dates, facts, gym, matching, prose, schema, strict_json, texts, types, words),
+        (
+            tool_call, arguments, dates, facts, gym, matching, names, prose, schema, strict_json, texts, types, words,
+        ),
         tool_call.PRESETS,
     ),
     "message": Kind(

@@ -30,7 +30,7 @@ class _Bounded(SequenceMatcher[str]):
         self._steps = [0, *accumulate(1 + len(self.b2j.get(char, ())) for char in a)]  # type: ignore[attr-defined]
 
     def find_longest_match(self, alo: int = 0, ahi: int | None = None, blo: int = 0, bhi: int | None = None) -> Any:
-        end = len(self.a) if ahi is None else ahi
+        end = len(self._steps) - 1 if ahi is None else ahi
         self._left -= self._steps[end] - self._steps[alo]
         if self._left < 0:
             raise _OverBudget

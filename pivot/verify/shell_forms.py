@@ -11,13 +11,16 @@ from pivot.verify import shell_rewrites as rewrites
 from pivot.verify.shell_options import Form, line_form, read_line, unglobbed, word_form
 from pivot.verify.shell_script import Block, Chain, Document, Item, Pipeline, Redirect, Simple
 from pivot.verify.shell_words import Word
+from pivot.verify.words import word_set
 
 # What runs the command behind it, and how many words stand between.
 _WRAPPERS = {"sudo": 0, "nohup": 0, "time": 0, "command": 0, "exec": 0, "timeout": 1}
 # Where `cd d; c` runs somewhere else than `cd d && c` when there is no `d`, and that harms.
-_HARMFUL = frozenset(
-    "rm rmdir mv cp dd tee truncate shred chmod chown chgrp ln install tar unzip gunzip gzip rsync xargs patch git kill"
-    " pkill docker".split()
+_HARMFUL = word_set(
+    """
+    rm rmdir mv cp dd tee truncate shred chmod chown chgrp ln install tar unzip gunzip gzip rsync xargs patch git
+    kill pkill docker
+    """
 )
 _HARMLESS_GIT = frozenset(("status", "log", "diff", "show", "branch", "grep", "blame"))
 _HARMFUL_WORDS = ("-delete", "-exec", "-execdir", "-i", "--in-place")
@@ -94,7 +97,11 @@ def _pipeline_form(pipeline: Pipeline, on: Set[str]) -> Form:
 def _stage_form(stage: Simple | Block, on: Set[str]) -> Form:
     if isinstance(stage, Block):
         parts = tuple(
-            part if isinstance(part, str) else word_form(part, on) if isinstance(part, Word) else sequence_form(part, on)
+            part
+            if isinstance(part, str)
+            else word_form(part, on)
+            if isinstance(part, Word)
+            else sequence_form(part, on)
             for part in stage.parts
         )
         return (stage.kind, parts, _redirects_form(stage.redirects, on))
@@ -109,6 +116,7 @@ def _command_form(simple: Simple, on: Set[str]) -> Form:
     if name in _WRAPPERS and (inner := _wrapped(simple, _WRAPPERS[name])) is not None:
         between = tuple(word_form(word, on) for word in simple.args[: _WRAPPERS[name]])
         return (name, between, _command_form(inner, on))
+    plain = simple.name
     simple = rewrites.first_lines(name or "", rewrites.aliased(simple, on), on)
     if "option_glob" in on:
         simple = replace(simple, args=[unglobbed(word) for word in simple.args])
@@ -118,7 +126,10 @@ def _command_form(simple: Simple, on: Set[str]) -> Form:
         return ("find", rewrites.find_form(words, on))
     line = read_line(words, table) if table is not None else None
     if line is None or table is None:
-        return (word_form(simple.name, on), tuple(word_form(word, on) for word in (*simple.args[:taken], *words)))
+        return (
+            word_form(simple.name or plain, on),
+            tuple(word_form(word, on) for word in (*simple.args[:taken], *words)),
+        )
     return (full, line_form(rewrites.without_here(full, line, on), table, on))
 
 
@@ -133,18 +144,16 @@ def _wrapped(simple: Simple, between: int) -> Simple | None:
 def _redirects_form(redirects: Sequence[Redirect], on: Set[str]) -> Form:
     forms = [_redirect_form(redirect, on) for redirect in redirects]
     descriptors = [redirect.descriptor for redirect in redirects]
-    if "redirect_form" in on and len(set(descriptors)) == len(descriptors):
-        # Different descriptors are set independently, unless one becomes a copy of another.
-        if all("&" not in redirect.operator for redirect in redirects):
-            forms.sort(key=lambda form: form[0])
+    # Different descriptors are set independently, unless one becomes a copy of another.
+    copies = any("&" in redirect.operator for redirect in redirects)
+    if "redirect_form" in on and len(set(descriptors)) == len(descriptors) and not copies:
+        forms.sort(key=lambda form: form[0])
     return tuple(forms)
 
 
 def _redirect_form(redirect: Redirect, on: Set[str]) -> Form:
     target = redirect.target
     if isinstance(target, Document):
-        if "redirect_form" in on and not (target.expanded and target.operator == "<<-"):
-            return (redirect.descriptor, redirect.operator, target.expanded, target.body)
-        return (redirect.descriptor, redirect.operator, target.expanded, target.body, target.mark)
+        mark = () if "redirect_form" in on else (target.mark,)
+        return (redirect.descriptor, redirect.operator, target.expanded, target.body, *mark)
     return (redirect.descriptor, redirect.operator, None if target is None else word_form(target, on))
-

@@ -12,6 +12,7 @@ from pivot.verify.shell_commands import Command, command
 from pivot.verify.shell_options import Line, read_line, word_form
 from pivot.verify.shell_script import Block, Redirect, Simple
 from pivot.verify.shell_words import Word, text_word
+from pivot.verify.words import word_set
 
 # What reads a file, named behind so many operands, or else its standard input, and shows the same for both: with the
 # options that stand for the operands before, and those under which the file's name shows.
@@ -31,7 +32,11 @@ _READERS: dict[str, tuple[int, str, str]] = {
 # What makes a script of theirs show the name.
 _SHOWN_BY_SCRIPT = {"sed": "F", "awk": ("FILENAME", "ARG")}
 # Run in a pipeline they act on a shell of their own.
-_ACT_ON_SHELL = frozenset("read mapfile readarray source . cd pushd popd export unset set eval exec exit return".split())
+_ACT_ON_SHELL = word_set(
+    """
+    read mapfile readarray source . cd pushd popd export unset set eval exec exit return
+    """
+)
 _ALIASES = {"egrep": "-E", "fgrep": "-F"}
 _HERE = ("ls", "du", "tree")
 # Where a leading `./` shows in no output.
@@ -40,13 +45,21 @@ _RUNS_A_FILE = frozenset(("python", "python3", "node", "bash", "sh"))
 _LOCAL = re.compile(r"\./[^-/.~]")
 _FIRST_LINES = re.compile(r"1,([1-9][0-9]{0,8})p|([1-9][0-9]{0,8})q")
 
-_TESTS_WITH_VALUE = frozenset(
-    "-name -iname -type -path -ipath -wholename -regex -iregex -size -mtime -mmin -atime -amin -ctime -cmin -newer"
-    " -user -group -perm -maxdepth -mindepth -links -inum -lname".split()
+_TESTS_WITH_VALUE = word_set(
+    """
+    -name -iname -type -path -ipath -wholename -regex -iregex -size -mtime -mmin -atime -amin -ctime -cmin -newer
+    -user -group -perm -maxdepth -mindepth -links -inum -lname
+    """
 )
-_TESTS = frozenset("-empty -readable -writable -executable -xdev -mount -nouser -nogroup".split())
-_ACTIONS = frozenset(
-    "-print0 -printf -fprint -fprint0 -fprintf -ls -fls -exec -execdir -ok -okdir -delete -quit -prune -print".split()
+_TESTS = word_set(
+    """
+    -empty -readable -writable -executable -xdev -mount -nouser -nogroup
+    """
+)
+_ACTIONS = word_set(
+    """
+    -print0 -printf -fprint -fprint0 -fprintf -ls -fls -exec -execdir -ok -okdir -delete -quit -prune -print
+    """
 )
 
 
@@ -96,7 +109,12 @@ def first_lines(name: str, simple: Simple, on: Set[str]) -> Simple:
     rest = words[1:] if quiet else words
     found = _FIRST_LINES.fullmatch(rest[0]) if rest and rest[0] else None
     operand = simple.args[2 if quiet else 1 :]
-    if found is None or len(operand) > 1 or quiet == (found[1] is None) or any(w.start.startswith("-") for w in operand):
+    if (
+        found is None
+        or len(operand) > 1
+        or quiet == (found[1] is None)
+        or any(w.start.startswith("-") for w in operand)
+    ):
         return simple
     return replace(simple, name=text_word("head"), args=[text_word("-n"), text_word(found[1] or found[2]), *operand])
 
@@ -165,7 +183,12 @@ def find_form(words: Sequence[Word], on: Set[str]) -> tuple[object, ...]:
     literals = [word.literal for word in rest]
     if "find_tests" not in on or max(map(literals.count, ("-maxdepth", "-mindepth"))) > 1:
         return (tuple(paths), tuple(word_form(word, on) for word in rest))
-    if literals and literals[-1] == "-print" and not (_ACTIONS & set(literals[:-1])) and not {"-o", "-or", ","} & set(literals):
+    if (
+        literals
+        and literals[-1] == "-print"
+        and not (_ACTIONS & set(literals[:-1]))
+        and not {"-o", "-or", ","} & set(literals)
+    ):
         rest.pop()
     return (tuple(paths), _tests_form(rest, on))
 

@@ -10,29 +10,39 @@ from pivot.verify.shell_commands import COMMANDS
 from pivot.verify.shell_forms import chain_form, split_cd
 from pivot.verify.shell_options import Form
 from pivot.verify.shell_script import Block, Chain, Item, Simple
+from pivot.verify.words import word_set
 
 # Read nothing that is typed, whatever their arguments.
-_UNATTENDED = frozenset(
+_UNATTENDED = word_set(
     """
-    ls cd pwd echo printf mkdir rmdir touch cp mv ln chmod chown export unset set alias which type true false test env
-    printenv date whoami id uname hostname df du find tree stat file ps kill sleep make cmake ninja gcc g++ clang cc
-    javac rustc cargo go pytest py.test tar curl wget rm git-lfs nproc free ss netstat lsof basename dirname readlink
-    realpath seq diff cmp md5sum sha256sum rg fd jobs clear history source . black ruff mypy flake8 isort tox
-    """.split()
+    ls cd pwd echo printf mkdir rmdir touch cp mv ln chmod chown export unset set alias which type true false test
+    env printenv date whoami id uname hostname df du find tree stat file ps kill sleep make cmake ninja gcc g++
+    clang cc javac rustc cargo go pytest py.test tar curl wget rm git-lfs nproc free ss netstat lsof basename
+    dirname readlink realpath seq diff cmp md5sum sha256sum rg fd jobs clear history source . black ruff mypy flake8
+    isort tox
+    """
 )
 # Read standard input where no file is named: the operands that they need so that there is one.
 _READS_WITHOUT_FILE = {
     "cat": 1, "head": 1, "tail": 1, "wc": 1, "sort": 1, "uniq": 1, "cut": 1, "nl": 1, "tac": 1, "grep": 2, "egrep": 2,
     "fgrep": 2, "sed": 2, "awk": 2, "jq": 2, "tr": 9, "tee": 9, "xargs": 9,
 }  # fmt: skip
-_INTERPRETERS = frozenset("python python3 node ruby perl php bash sh zsh".split())
-_QUIET_GIT = frozenset("status add init config clone checkout switch pull fetch stash reset rev-parse apply rm mv".split())
-# Take the terminal over: what follows is for them.
-_TAKES_OVER = frozenset(
+_INTERPRETERS = word_set(
     """
-    vi vim nvim nano emacs ed less more man top htop ssh sftp ftp telnet nc ncat mysql psql sqlite3 redis-cli mongo gdb
-    lldb pdb ipython irb ghci su passwd read watch bc dc screen tmux
-    """.split()
+    python python3 node ruby perl php bash sh zsh
+    """
+)
+_QUIET_GIT = word_set(
+    """
+    status add init config clone checkout switch pull fetch stash reset rev-parse apply rm mv
+    """
+)
+# Take the terminal over: what follows is for them.
+_TAKES_OVER = word_set(
+    """
+    vi vim nvim nano emacs ed less more man top htop ssh sftp ftp telnet nc ncat mysql psql sqlite3 redis-cli mongo
+    gdb lldb pdb ipython irb ghci su passwd read watch bc dc screen tmux
+    """
 )
 _KNOWN = (
     _UNATTENDED
@@ -40,14 +50,14 @@ _KNOWN = (
     | _TAKES_OVER
     | frozenset(_READS_WITHOUT_FILE)
     | frozenset(name.partition(" ")[0] for name in COMMANDS)
-    | frozenset(
+    | word_set(
         """
-        pip3 npm npx yarn pnpm java mvn gradle docker docker-compose kubectl systemctl service apt apt-cache dpkg yum dnf
-        apk brew conda mamba uv poetry sudo nohup timeout command exec eval exit wait pkill pgrep bg fg umask ulimit
-        strings xxd od hexdump split paste join comm column rev fold shuf patch strace objdump readelf ldd nm ip ping
-        mount umount crontab useradd usermod groupadd chgrp scp ln zip 7z bzip2 xz base64 openssl gpg time local readonly
-        declare typeset [ [[ for while if return shift trap getopts
-        """.split()
+    pip3 npm npx yarn pnpm java mvn gradle docker docker-compose kubectl systemctl service apt apt-cache dpkg yum
+    dnf apk brew conda mamba uv poetry sudo nohup timeout command exec eval exit wait pkill pgrep bg fg umask ulimit
+    strings xxd od hexdump split paste join comm column rev fold shuf patch strace objdump readelf ldd nm ip ping
+    mount umount crontab useradd usermod groupadd chgrp scp ln zip 7z bzip2 xz base64 openssl gpg time local
+    readonly declare typeset [ [[ for while if return shift trap getopts
+    """
     )
 )
 
@@ -93,7 +103,9 @@ def _is_unattended(stage: Simple | Block, first: bool) -> bool:
     if name in _INTERPRETERS:
         return has_input or ("-i" not in words and bool(words) and (bool(plain) or "--version" in words))
     if name == "git":
-        return bool(words) and (words[0] in _QUIET_GIT or (words[0] == "commit" and any(w.startswith("-") and "m" in w for w in words)))
+        return bool(words) and (
+            words[0] in _QUIET_GIT or (words[0] == "commit" and any(w.startswith("-") and "m" in w for w in words))
+        )
     if name in ("apt-get", "apt"):
         return any(word in ("-y", "-yq", "-qy", "-qqy", "-yqq", "--yes", "update") for word in words)
     if name in ("pip", "pip3"):
@@ -109,7 +121,11 @@ def takes_over(chain: Chain) -> bool:
                 continue
             name = (stage.name.literal or "").rpartition("/")[2]
             starts_shell = name in _INTERPRETERS and not _is_unattended(stage, first=at == 0)
-            if name in _TAKES_OVER or starts_shell or (name in _READS_WITHOUT_FILE and not _is_unattended(stage, at == 0)):
+            if (
+                name in _TAKES_OVER
+                or starts_shell
+                or (name in _READS_WITHOUT_FILE and not _is_unattended(stage, at == 0))
+            ):
                 return True
     return False
 

@@ -6,6 +6,7 @@ choice     one of the schema's enum: in any case, where folding keeps the enum's
 date       any unambiguous form
 plain      names and phrases: case folded, whitespace collapsed
 prose      sentences for a person to read (`reason`, `summary`, `message`): compared by similarity
+query      what is searched for or asked (`query`, `question`): compared by similarity, more strictly
 """
 
 import re
@@ -39,9 +40,10 @@ _PROSE = word_set(
     """
     reason reasons note notes message messages summary summaries thought thoughts comment comments description
     descriptions explanation details detail body text content contents feedback rationale justification remark remarks
-    instruction instructions query question prompt subject context analysis plan issue request answer
+    instruction instructions subject context analysis plan issue request answer
     """
 )
+_QUERY = word_set("query queries question questions prompt search topic keywords")
 _FORMULA = frozenset({"expression", "formula", "equation"})
 _ARITHMETIC = re.compile(r"[\d\s+\-*/().,%^]{1,400}")
 _CODE_LIKE = re.compile(
@@ -49,6 +51,7 @@ _CODE_LIKE = re.compile(
 )
 _LONGEST_CODE = 4
 _FEWEST_PROSE_WORDS = 2
+_READ = {"prose": "p", "query": "q"}
 _TYPOGRAPHY = {
     **{ord(char): "'" for char in "\u2018\u2019\u201a\u201b\u2032"},
     **{ord(char): '"' for char in "\u201c\u201d\u201e\u201f\u2033"},
@@ -71,7 +74,7 @@ def _key_words(key: str) -> frozenset[str]:
 
 
 def role(key: str, schema: Schema, *, beside_path: bool) -> str:
-    """What kind of text a property holds: `verbatim`, `exact`, `formula`, `prose` or `plain`.
+    """What kind of text a property holds: `verbatim`, `exact`, `formula`, `prose`, `query` or `plain`.
 
     Args:
         key: The property's name; of a list's items the list's.
@@ -79,16 +82,16 @@ def role(key: str, schema: Schema, *, beside_path: bool) -> str:
         beside_path: Whether the same object names a file, so that its `content` is the file's.
     """
     named = _key_words(key)
-    prose = not named.isdisjoint(_PROSE) and not schema.enum() and not schema.formats()
+    read = "query" if not named.isdisjoint(_QUERY) else "prose" if not named.isdisjoint(_PROSE) else None
     if key.lower() in _VERBATIM_KEYS or (not named.isdisjoint(_VERBATIM) and not named & _EXACT - {"code"}):
         return "exact" if _is_short_code(schema, named) else "verbatim"
     if not named.isdisjoint(_EXACT) or schema.formats() - {"date", "date-time"}:
         return "exact"
     if not named.isdisjoint(_FORMULA):
         return "formula"
-    if prose and beside_path:
-        return "verbatim"
-    return "prose" if prose and len(schema.quoted()) < 2 else "plain"
+    if read is None or schema.enum() or schema.formats() or len(schema.quoted()) > 1:
+        return "plain"
+    return "verbatim" if beside_path else read
 
 
 def _is_short_code(schema: Schema, named: frozenset[str]) -> bool:
@@ -116,14 +119,14 @@ def normal_text(text: str, kind: str, schema: Schema, on: Set[str]) -> Form:
         text = unicode_form(text)
     if listed := schema.enum():
         return "s", _choice(text, listed) if "enum_case" in on else text
-    if "date_form" in on and kind in ("plain", "prose") and (day := normal_date(text)) is not None:
+    if "date_form" in on and kind != "exact" and (day := normal_date(text)) is not None:
         return "d", day
     if kind == "formula":
         return "s", "".join(text.split()) if "whitespace" in on and _ARITHMETIC.fullmatch(text) else text
     if "whitespace" in on:
         text = text.strip() if kind == "exact" else " ".join(text.split())
-    if kind == "prose" and "prose_similarity" in on and _is_prose(text):
-        return "p", text
+    if kind in _READ and f"{kind}_similarity" in on and _is_prose(text):
+        return _READ[kind], text
     if "text_case" in on and kind != "exact" and _case_is_free(text):
         return "s", text.casefold()
     return "s", text

@@ -140,6 +140,12 @@ def test_a_message_that_only_looks_a_little_like_a_call_is_a_message() -> None:
             assert family(name)(text, TOOLS) == Action(text), name
 
 
+def test_where_nothing_marks_a_call_there_is_none_without_tools() -> None:
+    for name in ("llama3_json", "pythonic", "xlam"):
+        assert family(name)(CALLS[name], ()) == Action(CALLS[name])
+    assert read(family("deepseek_v31")(CALLS["deepseek_v31"], ())) == WEATHER
+
+
 def test_samples_that_are_no_calls_print_nothing(hermes: ParseAction, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.DEBUG):
         family("granite4")("<tool_call>oops</tool_call>", TOOLS)
@@ -152,6 +158,19 @@ def test_tools_of_any_shape_do_no_harm(hermes: ParseAction) -> None:
     odd = [{"type": "function", "function": {"name": "get_weather", "description": 3, "parameters": ["x"]}}]
     assert read(hermes(CALLS["hermes"], odd)) == WEATHER
     assert read(hermes(CALLS["hermes"], ())) == WEATHER
+
+
+ENGINES = ["deepseek_v32", "gemma4", "glm45", "granite", "inkling", "kimi_k2", "ling3", "mimo", "minimax_m2"]
+ENGINES += ["minimax_m3", "mistral", "plamo3", "qwen3_xml", "seed_oss", "step3p5"]
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_a_parser_finds_the_same_without_its_work_for_streaming(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    parse, rng = family(name), random.Random(name)
+    monkeypatch.setattr("pivot.prompt.parsers._whole_texts", lambda parser: parser)
+    streaming = family(name)
+    texts = [CALLS[name], CALLS[name] * 2, "Hi", *(_damaged(CALLS[name], rng) for _ in range(60))]
+    assert [parse(text, TOOLS) for text in texts] == [streaming(text, TOOLS) for text in texts]
 
 
 def test_threads_and_tool_sets_do_not_mix() -> None:

@@ -18,6 +18,7 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
+SIMILARITIES = {"prose_similarity": 1.0, "query_similarity": 1.0}  # they have no off, but ask for the same words
 # Texts near each other in the ways that the switches know.
 NEAR = st.sampled_from(
     ["Oslo", "oslo", " oslo", "OSLO", "JFK", "jfk", "a b", "a  b", "B A", "economy", "Economy", "5", "2024-05-20",
@@ -77,14 +78,12 @@ def test_the_switches_that_were_used_are_enough_and_none_can_be_spared(key: str,
         return
 
     def only(names: set[str]) -> float:
-        off: dict[str, Any] = dict.fromkeys(Relaxations().on() - names - {"prose_similarity"}, False)
-        if "prose_similarity" not in names:
-            off["prose_similarity"] = 1.0
+        off = {name: SIMILARITIES.get(name, False) for name in Relaxations().on() - names}
         return build({"name": "tool_call", **off})(left, right, HERE).reward
 
     used = set(verdict.used)
     assert only(used) == 1.0
-    for name in used - {"prose_similarity"}:  # it has no off: at 1 the same words are still one text
+    for name in used - SIMILARITIES.keys():
         assert only(used - {name}) == 0.0
 
 

@@ -98,8 +98,8 @@ def test_rewards_reasons_and_disagreements_are_counted(tmp_path: Path) -> None:
     lines = [json.loads(line) for line in out.read_text().splitlines()]
     assert len(lines) == 8
     assert lines[1] | {"source": ""} == {
-        "source": "", "verifier": "gym", "stored_reward": 1.0, "reward": 1.0, "reason": "match", "detail": "", "used": [],
-        "status": "decided",
+        "source": "", "verifier": "gym", "stored_reward": 1.0, "reward": 1.0, "reason": "match", "detail": "",
+        "used": [], "status": "decided",
     }  # fmt: skip
 
 

@@ -22,6 +22,7 @@ def raw(arguments: str) -> Action:
     return Action(None, (ToolCall("book", arguments),))
 
 
+SIMILARITIES = {"prose_similarity": 1.0, "query_similarity": 1.0}  # they have no off, but ask for the same words
 SUMMARY = "The customer Mia Li wants to cancel reservation ABC123 because she is ill."
 # (one, other, the switches that their equality needs)
 SAME: list[tuple[Action, Action, tuple[str, ...]]] = [
@@ -64,6 +65,7 @@ SAME: list[tuple[Action, Action, tuple[str, ...]]] = [
         do(reason="Customer Mia Li asks to cancel reservation ABC123 as she is ill"),
         ("prose_similarity",),
     ),
+    (do(query="What is the weather in Oslo?"), do(query="Oslo weather"), ("query_similarity",)),
     (do(reason="Changed my mind"), do(reason="changed  my mind."), ("prose_similarity",)),
     (do(legs=[{"to": "Rome", "bags": 0}]), do(legs=[{"to": "rome"}]), ("default_is_absence", "text_case")),
     (do(legs=[{"to": "Rome", "bags": 2.0}]), do(legs=[{"bags": 2, "to": "Rome"}]), ("numeric_type",)),
@@ -115,6 +117,14 @@ DIFFERENT: list[tuple[Action, Action, str]] = [
         "argument_mismatch:reason",
     ),
     (do(reason="ordered by mistake"), do(reason="no longer needed"), "argument_mismatch:reason"),
+    (do(reason="wrong size"), do(reason="wrong colour"), "argument_mismatch:reason"),
+    (do(reason="Mia wants what Bob has"), do(reason="Mia wants what Eva has"), "argument_mismatch:reason"),
+    (
+        do(query="best cheap hotels in downtown Oslo"),
+        do(query="best cheap hotels in downtown Rome"),
+        "argument_mismatch:query",
+    ),
+    (do(query="oslo weather tomorrow"), do(query="oslo weather"), "argument_mismatch:query"),
     (do(why="not needed any longer"), do(why="no longer needed"), "argument_mismatch:why"),
     (do(legs=[{"to": "A"}, {"to": "B"}]), do(legs=[{"to": "B"}, {"to": "A"}]), "argument_mismatch:legs"),
     (do(legs=[{"to": "A"}]), do(legs=[{"to": "A"}] * 2), "argument_mismatch:legs"),
@@ -149,15 +159,11 @@ def test_the_same_calls_earn_one_both_ways_round(one: Action, other: Action, use
 def test_each_switch_that_was_used_was_needed_and_they_are_enough(
     one: Action, other: Action, used: tuple[str, ...]
 ) -> None:
-    names = Relaxations().on()
-    off: dict[str, Any] = {name: False for name in names if name not in used and name != "prose_similarity"}
-    if "prose_similarity" not in used:
-        off["prose_similarity"] = 1.0
+    off = {name: SIMILARITIES.get(name, False) for name in Relaxations().on() if name not in used}
     assert build({"name": "tool_call", **off})(one, other, HERE).reward == 1.0
     for name in used:
-        without = off | {name: 1.0 if name == "prose_similarity" else False}
-        same_words = "mind" in one.calls[0].arguments  # "Changed my mind" has all its words in common
-        assert build({"name": "tool_call", **without})(one, other, HERE).reward == float(same_words)
+        if name not in SIMILARITIES:
+            assert build({"name": "tool_call", **off, name: False})(one, other, HERE).reward == 0.0
 
 
 @pytest.mark.parametrize(("actual", "expected", "reason"), DIFFERENT)

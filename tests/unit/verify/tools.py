@@ -23,6 +23,7 @@ PROPERTIES: dict[str, Any] = {
     "order_id": {"type": "string"},
     "path": {"type": "string"},
     "reason": {"type": "string"},
+    "query": {"type": "string"},
     "why": {"type": "string", "description": "Either 'no longer needed' or 'ordered by mistake'."},
     "expression": {"type": "string"},
     "command": {"type": "string"},
