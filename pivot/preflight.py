@@ -5,6 +5,7 @@ from pathlib import Path
 from pivot.config import Config
 from pivot.errors import UserError
 from pivot.layout import layout
+from pivot.verify import build_verifiers
 
 SHARDED = ("train", "sft", "export")  # recipes whose policy is spread over the ranks
 DATA_KEYS = {"mine": ("data.candidates",), "train": ("data.pivots",)}
@@ -21,6 +22,8 @@ def check(recipe: str, config: Config) -> None:
             checkpoint(f"evaluate.models.{name}", path)
     else:
         checkpoint("model.path", config.model.path)
+    if recipe in DATA_KEYS:
+        build_verifiers(config.verify.name, config.verify.domains)  # a mistake in their names is said at once
     if recipe in SHARDED:
         layout(config.parallel).check(config.parallel.ranks)
     wanted = dict.fromkeys(DATA_KEYS.get(recipe, ()))

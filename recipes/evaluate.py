@@ -72,9 +72,7 @@ def evaluate(config: Config, engine: Engine, seed: int) -> dict[str, dict[str, o
     """One model, one seed: every rank plays its share of the tasks and answers its share of the questions."""
     section = config.evaluate
     sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
-    prompts = PromptEncoder(
-        engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long
-    )
+    prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     parse = action_parser(config.prompt.tool_parser, engine.tokenizer)
     model = Model(engine, prompts, parse, sampling, seed)
     in_domain = episodes(model, ranks.share(make_tasks(section.tasks, seed)), section.max_turns)

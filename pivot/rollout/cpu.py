@@ -9,6 +9,10 @@ if TYPE_CHECKING:
 VERIFIED = "0.32.0"
 """The vLLM release on which tests/parity/test_swap_engine.py proved the work-arounds."""
 
+SMALLEST_BLOCK = 32
+"""Tokens of the smallest KV block that the CPU's attention takes. vLLM's default is 128 there, and every sample leaves
+half of its last block empty."""
+
 
 def on_cpu() -> bool:
     """Whether vLLM's platform is the CPU."""

@@ -318,6 +318,8 @@ def _start(model_path: Path | str, *, max_model_len: int, share_tails: bool, **a
         from pivot.rollout.scheduler import scheduler
 
         arguments["scheduler_cls"] = scheduler(asynchronous=not cpu.on_cpu())
+        if cpu.on_cpu():
+            arguments["block_size"] = cpu.SMALLEST_BLOCK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of vLLM's use of torch, not of ours
         llm = LLM(

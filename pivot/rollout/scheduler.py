@@ -20,6 +20,7 @@ from typing import Any
 from vllm.v1.core.sched.async_scheduler import AsyncScheduler
 from vllm.v1.core.sched.scheduler import Scheduler
 from vllm.v1.kv_cache_interface import FullAttentionSpec
+from vllm.v1.request import RequestStatus
 
 from pivot.rollout.tails import ROOT, Tail, Tails
 
@@ -33,7 +34,7 @@ class TailScheduler(Scheduler):
         self._waits: set[str] = set()
         if len(groups) != 1 or type(groups[0].kv_cache_spec) is not FullAttentionSpec:
             return
-        self._tails = Tails()
+        self._tails = Tails(lambda request: bool(request.status == RequestStatus.RUNNING))
         manager = self.kv_cache_manager
         self._find_whole_blocks: Callable[[Any], tuple[Any, int, int]] = manager.get_computed_blocks
         self._allocate: Callable[..., Any] = manager.allocate_slots

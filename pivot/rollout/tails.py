@@ -1,7 +1,7 @@
 """Which prompt tokens lie in KV blocks that vLLM's prefix cache cannot offer: blocks that are not full, or that another
 prompt shares only in part. `pivot.rollout.scheduler` uses it."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,7 +36,9 @@ class Tail:
 class Tails:
     """What lies in blocks, by the hash of the blocks before."""
 
-    def __init__(self) -> None:
+    def __init__(self, running: Callable[[Any], bool]) -> None:
+        """Nothing yet; `running` says of a request that vLLM computes it, so that waiting for it will end."""
+        self._running = running
         self._by_parent: dict[bytes, dict[int, Tail]] = {}
         self._parent_of: dict[int, bytes] = {}  # block id -> key
 
@@ -44,7 +46,7 @@ class Tails:
         """The block that begins most like `tokens`, and how many tokens they share."""
         best, longest = None, 0
         for tail in list(self._by_parent.get(parent, {}).values()):
-            if tail.owner.is_finished() and not tail.computed():  # aborted before it came to that
+            if not tail.computed() and not self._running(tail.owner):  # aborted or preempted before it came to that
                 self.forget(tail.block.block_id)
                 continue
             length = 0

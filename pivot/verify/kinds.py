@@ -20,7 +20,24 @@ from pivot.verify import (
     names,
     phrases,
     prose,
+    ratio,
     schema,
+    shell,
+    shell_commands,
+    shell_forms,
+    shell_options,
+    shell_rewrites,
+    shell_script,
+    shell_tree,
+    shell_typed,
+    shell_words,
+    swe,
+    swe_effect,
+    swe_gym,
+    swe_text,
+    swe_tools,
+    terminal,
+    terminus,
     texts,
     tool_call,
     types,
@@ -53,6 +70,10 @@ class NoOptions:
     """A verifier without switches."""
 
 
+_SHELL = (
+    shell, shell_commands, shell_forms, shell_options, shell_rewrites, shell_script, shell_tree, shell_typed,
+    shell_words, words,
+)  # fmt: skip
 KINDS: dict[str, Kind] = {
     "exact": Kind(NoOptions, lambda options: exact.exact, (exact, types)),
     "tool_call": Kind(
@@ -65,6 +86,14 @@ KINDS: dict[str, Kind] = {
     "message": Kind(
         message.MessageOptions, message.message,
         (message, acts, dates, facts, names, phrases, texts, types, words), message.PRESETS,
+    ),
+    "terminal": Kind(
+        terminal.TerminalOptions, terminal.terminal, (terminal, terminus, ratio, strict_json, types, *_SHELL),
+        terminal.PRESETS,
+    ),
+    "swe": Kind(
+        swe.SweOptions, swe.swe,
+        (swe, swe_effect, swe_gym, swe_text, swe_tools, facts, prose, ratio, strict_json, types, *_SHELL), swe.PRESETS,
     ),
     "judge": Kind(
         judge.Judge, lambda options: judge.make_judge(options, ask.asker(options)), (judge, ask, types),

@@ -19,7 +19,7 @@ from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, rejec
 SCHEMA, GYM = "schema", "gym"
 # Arguments longer than this, or this much longer than the others (the same text written in escapes is six times
 # as long), are compared as they are written and no further.
-_LONGEST = 200_000
+_LONGEST = 100_000
 _LONGEST_UNLIKE, _LONGEST_FACTOR = 16_384, 12
 _MOST_CALLS = 128
 _IDENTICAL_OVERLAP = 0.5  # what NeMo-Gym's overlap is for the same text

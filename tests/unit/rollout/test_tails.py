@@ -13,14 +13,15 @@ class Block:
 @dataclass
 class Request:
     num_computed_tokens: int = 0
-    finished: bool = False
+    running: bool = True
 
-    def is_finished(self) -> bool:
-        return self.finished
+
+def new() -> Tails:
+    return Tails(lambda request: request.running)
 
 
 def test_the_block_that_shares_most() -> None:
-    tails, done = Tails(), Request(num_computed_tokens=9)
+    tails, done = new(), Request(num_computed_tokens=9)
     tails.add(ROOT, Tail((1, 2, 3), Block(1), done, 3))
     tails.add(ROOT, Tail((1, 2, 4, 5), Block(2), done, 4))
     tails.add(b"other", Tail((1, 2, 4, 5, 6), Block(3), done, 5))
@@ -32,7 +33,7 @@ def test_the_block_that_shares_most() -> None:
 
 
 def test_a_block_counts_when_its_owner_has_computed_it_and_stays_when_the_owner_is_thrown_out() -> None:
-    tails, owner = Tails(), Request()
+    tails, owner = new(), Request()
     tails.add(ROOT, Tail((1, 2), Block(1), owner, 2))
     tail, _ = tails.find(ROOT, [1, 2])
     assert tail is not None
@@ -44,15 +45,15 @@ def test_a_block_counts_when_its_owner_has_computed_it_and_stays_when_the_owner_
 
 
 def test_of_equally_long_ones_a_block_that_is_there() -> None:
-    tails = Tails()
+    tails = new()
     for number, computed in enumerate((0, 2, 0)):
         tails.add(ROOT, Tail((1, 2), Block(number), Request(computed), 2))
     tail, length = tails.find(ROOT, [1, 2, 3])
     assert (tail and tail.block.block_id, length) == (1, 2)
 
 
-def test_reused_blocks_and_aborted_owners_are_forgotten() -> None:
-    tails = Tails()
+def test_reused_blocks_and_those_of_owners_that_stopped_are_forgotten() -> None:
+    tails = new()
     tails.add(ROOT, Tail((1,), Block(1), Request(1), 1))
     tails.add(b"a", Tail((1,), Block(1), Request(1), 1))  # the same block, somewhere else now
     assert tails.find(ROOT, [1]) == (None, 0)
@@ -61,7 +62,7 @@ def test_reused_blocks_and_aborted_owners_are_forgotten() -> None:
     tails.forget(1)
     assert not tails.holds(1)
     assert tails.find(b"a", [1]) == (None, 0)
-    tails.add(ROOT, Tail((1,), Block(2), Request(0, finished=True), 1))
+    tails.add(ROOT, Tail((1,), Block(2), Request(0, running=False), 1))
     assert tails.find(ROOT, [1]) == (None, 0)
     assert not tails.holds(2)
     tails.add(ROOT, Tail((1,), Block(3), Request(1), 1))
