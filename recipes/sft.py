@@ -15,7 +15,7 @@ from pivot import ranks
 from pivot.baseline.supervised import Document, StepLoader, SupervisedModule, action_document, endless
 from pivot.config import Config
 from pivot.layout import layout
-from pivot.mine.turns import encode, read_candidates
+from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder
@@ -57,9 +57,9 @@ def stream(config: Config) -> Iterator[Document]:
     tokenizer = AutoTokenizer.from_pretrained(config.model.path)
     if config.supervised.data == "corpus":
         return iter(documents(tokenizer, config.run.seed))
-    candidates = read_candidates(config.data.candidates, config.data.limit)
     prompts = PromptEncoder(tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
-    turns = encode(candidates, prompts, prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)).turns
+    room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
+    turns = read_turns(config.data.candidates, config.data.limit, prompts, room)
     examples = [action_document(turn, prompts) for turn in turns]
 
     def epoch(number: int) -> list[Document]:

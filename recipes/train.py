@@ -15,7 +15,7 @@ from pivot.config import Config
 from pivot.grpo.losses import Clip
 from pivot.layout import layout
 from pivot.mine.groups import Scorer, Turn
-from pivot.mine.turns import encode, read_candidates
+from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
@@ -45,7 +45,7 @@ def main(config: Config) -> None:
     trainer = build_trainer(config, policy, steps=config.train.steps, line=StepLine(config.train.steps))
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
-    turns = encode(read_candidates(config.data.pivots, config.data.limit), prompts, room).turns
+    turns = read_turns(config.data.pivots, config.data.limit, prompts, room)
     loader = PivotLoader(turns, batch=config.train.prompts_per_step, steps=config.train.steps, seed=config.run.seed)
     held_out = validation_turns(config, prompts, room)
     # one batch; a bare list of lists would be taken for many loaders
@@ -102,8 +102,7 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
 def validation_turns(config: Config, prompts: PromptEncoder, room: int) -> list[Turn]:
     if not config.data.validation:
         return []
-    turns = encode(read_candidates(config.data.validation, None), prompts, room).turns
-    return turns[: config.train.validation_pivots]
+    return read_turns(config.data.validation, None, prompts, room)[: config.train.validation_pivots]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
+from pivot import ranks
 from pivot.errors import UserError
 from pivot.mine.groups import Turn
 from pivot.prompt import PromptEncoder, PromptError
@@ -60,3 +61,20 @@ def encode(candidates: Sequence[Candidate], prompts: PromptEncoder, room: int) -
             turns.append(Turn(candidate, prompt.tokens))
             notes.update(prompt.notes)
     return Encoded(turns, skipped, notes)
+
+
+def read_turns(path: str, limit: int | None, prompts: PromptEncoder, room: int) -> list[Turn]:
+    """Turns of a row file for a training program, which says what it could not use.
+
+    Raises:
+        UserError: as `read_candidates`, or no history became a prompt.
+    """
+    encoded = encode(read_candidates(path, limit), prompts, room)
+    lost = ", ".join(f"{reason} {count}" for reason, count in sorted(encoded.skipped.items()))
+    if not encoded.turns:
+        raise UserError(f"{path}: none of its turns can be used ({lost}); raise rollout.max_model_len, or see prompt.*")
+    if ranks.rank() == 0:
+        notes = ", ".join(f"{note} {count}" for note, count in sorted(encoded.notes.items()))
+        parts = [f"{len(encoded.turns)} turns", f"skipped: {lost}" * bool(lost), f"prompts: {notes}" * bool(notes)]
+        print(f"{path}: {'; '.join(part for part in parts if part)}", flush=True)
+    return encoded.turns

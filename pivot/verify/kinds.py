@@ -22,6 +22,9 @@ from pivot.verify import (
     prose,
     ratio,
     schema,
+    search,
+    search_texts,
+    search_tools,
     shell,
     shell_commands,
     shell_forms,
@@ -41,6 +44,7 @@ from pivot.verify import (
     texts,
     tool_call,
     types,
+    urls,
     words,
 )
 from pivot.verify.types import Decide
@@ -94,6 +98,10 @@ KINDS: dict[str, Kind] = {
     "swe": Kind(
         swe.SweOptions, swe.swe,
         (swe, swe_effect, swe_gym, swe_text, swe_tools, facts, prose, ratio, strict_json, types, *_SHELL), swe.PRESETS,
+    ),
+    "search": Kind(
+        search.SearchOptions, search.search,
+        (search, search_texts, search_tools, dates, facts, matching, strict_json, swe_tools, texts, types, urls, words),
     ),
     "judge": Kind(
         judge.Judge, lambda options: judge.make_judge(options, ask.asker(options)), (judge, ask, types),

@@ -48,7 +48,10 @@ with engine(share_tails=True) as shared:
 with engine(share_tails=True, kv_cache_bytes=1 << 20) as tight:   # 16 blocks: requests are thrown out and come back
     scheduler = tight._llm.llm_engine.engine_core.engine_core.scheduler
     thrown, preempt = [], scheduler._preempt_request
-    scheduler._preempt_request = lambda request, *rest: (thrown.append(request.request_id), preempt(request, *rest))
+    def count(request, *rest, **options):
+        thrown.append(request.request_id)
+        preempt(request, *rest, **options)
+    scheduler._preempt_request = count
     found["tight same"] = samples(tight, shuffled) == wanted
     found["thrown out"] = len(thrown)
 print(json.dumps(found))
