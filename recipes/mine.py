@@ -62,7 +62,7 @@ def main(config: Config) -> None:
     initialize(Layout(), config.run.seed)
     console = Console(soft_wrap=True, quiet=ranks.rank() != 0)
     verifiers = build_verifiers(config.verify.name, config.verify.domains)
-    job = prepare_job(config, verifiers, console)
+    job = prepare_job(config, verifiers)
     ranks.barrier()  # nobody appends before everybody has read what is done
     prefill = sample(config, job, verifiers, console) if job.todo else None
     if ranks.rank() == 0:
@@ -70,7 +70,7 @@ def main(config: Config) -> None:
     ranks.barrier()
 
 
-def prepare_job(config: Config, verifiers: Verifiers, console: Console) -> Job:
+def prepare_job(config: Config, verifiers: Verifiers) -> Job:
     """Encode the candidates, make or check the store, see what is left to do."""
     tokenizer = load_tokenizer(config.model.path)
     prompts = PromptEncoder(tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
@@ -79,7 +79,8 @@ def prepare_job(config: Config, verifiers: Verifiers, console: Console) -> Job:
         prompts,
         prompts.room(config.rollout.max_model_len, config.rollout.max_tokens),
     )
-    turns = [encoded.turns[i] for i in prefix_order([turn.candidate for turn in encoded.turns])]
+    unique = list({turn.candidate.candidate_id: turn for turn in encoded.turns}.values())
+    turns = [unique[i] for i in prefix_order([turn.candidate for turn in unique])]
     section = config.mine
     chosen = rule(section.select, require_variance=section.require_variance, max_mean=section.max_mean)
     plan = Plan(tuple(section.waves or [section.group_size]), chosen, section.error_rate, section.prior)
@@ -89,7 +90,7 @@ def prepare_job(config: Config, verifiers: Verifiers, console: Console) -> Job:
         max_model_len=config.rollout.max_model_len, dtype=config.model.dtype, seed=config.run.seed,
     )  # fmt: skip
     if moved := prepare(Path(section.store), made_by, redo=section.stale == "redo"):
-        console.print(f"profiles made another way are in {moved}", markup=False)
+        print(f"profiles that were made another way are in {moved}", flush=True)
     mine_part = part(section.shard, os.environ, ranks.size())
     own = split_contiguous([len(turn.prompt) for turn in turns], mine_part.count)[mine_part.index]
     done = done_ids(Path(section.store))
@@ -143,7 +144,7 @@ def finish(config: Config, job: Job, prefill: Prefill | None, console: Console) 
     with locked(store):
         missing = len({turn.candidate.candidate_id for turn in job.turns} - done_ids(store))
         if missing:
-            console.print(f"this part is done; {missing} candidates of other parts are not, so nothing is selected yet")
+            console.print(f"this part is done; {missing} candidates of others are not, so nothing is selected yet")
             return
         caps = Caps(config.mine.per_trajectory, config.mine.message_share, config.mine.domain_ratio)
         selected = select_all(store, job.turns, job.plan.rule, caps)
