@@ -31,7 +31,7 @@ class SearchOptions:
         url_slash: A slash or an index page at the end.
         url_fragment: Where in a page.
         url_tracking: Parameters that only say how one came there.
-        answer_facts: An answer with the same numbers, dates and ids, and no other words than the other has, is the same.
+        answer_facts: An answer with the same numbers, dates and ids, of which one only uses more words, is the same.
     """
 
     query_overlap: float = 0.75

@@ -1,4 +1,4 @@
-"""Steps of browsing agents: calls of many differently named tools, read into what is searched, opened, found or answered."""
+"""Steps of browsing agents: what the calls of many differently named tools search, open, find or answer."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,9 @@ _NAMES: Mapping[str, frozenset[str]] = {
         """
     ),
     FIND: word_set("find find_in_page find_on_page find_on_page_ctrl_f page_find search_in_page search_page ctrl_f"),
-    ANSWER: word_set("answer final_answer submit_answer give_answer submit finish done complete return_answer evidence quote cite"),
+    ANSWER: word_set(
+        "answer final_answer submit_answer give_answer submit finish done complete return_answer evidence quote cite"
+    ),
 }  # fmt: skip
 _CATEGORY = {name: category for category, names in _NAMES.items() for name in names}
 

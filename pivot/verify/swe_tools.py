@@ -22,8 +22,8 @@ _NAMES: Mapping[str, frozenset[str]] = {
         str_replace_editor str_replace_based_edit_tool file_editor text_editor editor edit edit_file editfile
         str_replace replace search_replace search_and_replace find_and_replace replace_in_file apply_diff apply_patch
         patch write write_file write_to_file save_file create create_file new_file insert insert_content insert_line
-        append append_file multi_edit multiedit edit_notebook notebook_edit notebookedit delete_file remove_file undo_edit
-        string_replace replace_string_in_file insert_edit_into_file edit_block file_edit file_write
+        append append_file multi_edit multiedit edit_notebook notebook_edit notebookedit delete_file remove_file
+        undo_edit string_replace replace_string_in_file insert_edit_into_file edit_block file_edit file_write
         """
     ),
     BASH: word_set(

@@ -41,9 +41,10 @@ def test_no_hostile_pair_makes_it_raise(spec: str) -> None:
 @pytest.mark.parametrize("spec", [*SPECS, *NAMED])
 def test_an_experts_own_action_is_never_decided_against_it(spec: str) -> None:
     verifier = build(spec)
+    least = 0.9 if spec == "swe:gym_continuous" else 1.0  # it takes up to a tenth from an edit for its size
     for expected in experts():
         verdict = verifier(expected, expected, Context((TOOL,)))
-        assert verdict.reward == 1.0 or verdict.status == UNDECIDED, (expected, verdict)
+        assert verdict.reward >= least or verdict.status == UNDECIDED, (expected, verdict)
 
 
 def test_the_generator_repeats_itself() -> None:
