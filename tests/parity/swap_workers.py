@@ -20,11 +20,11 @@ prepare_environment()
 import numpy as np  # noqa: E402
 import torch  # noqa: E402
 import torch.distributed as dist  # noqa: E402
-from swap_checkpoint import EOS, VOCAB  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from pivot.rollout import Engine  # noqa: E402
 from pivot.swap import Manifest, SwapError, probe, push  # noqa: E402
+from tests.parity.swap_checkpoint import EOS, VOCAB  # noqa: E402
 
 CONTEXT = 384
 HOT = Sampling(temperature=0.8, top_p=1.0, max_tokens=24)

@@ -12,11 +12,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Reference
-from launch import ROOT, launch
 
 from pivot.layout import Layout
 from pivot.policy import CheckpointError, OptimizerSettings, verify
+from tests.parity.conftest import Reference
+from tests.parity.launch import ROOT, launch
 
 WORKERS = Path(__file__).with_name("workers.py")
 LAYOUT = Layout(tensor=2, expert=2)

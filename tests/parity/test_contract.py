@@ -8,9 +8,9 @@ import sys
 import megatron.core
 import pytest
 import torch
-from launch import ROOT
 
 from pivot.policy import cpu
+from tests.parity.launch import ROOT
 
 pytestmark = pytest.mark.skipif(torch.cuda.is_available(), reason="nothing is rewritten where CUDA is available")
 LITERALS = [(module, name) for module, names in cpu.LITERALS.items() for name in names]

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from launch import ROOT, launch
+from tests.parity.launch import ROOT, launch
 
 
 def test_the_engine_answers_a_judge() -> None:

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Reference
-from launch import launch
 from torch import Tensor
 
 from pivot.layout import Layout
+from tests.parity.conftest import Reference
+from tests.parity.launch import launch
 
 WORKERS = Path(__file__).with_name("workers.py")
 LOGPROB = 1e-4  # largest absolute error

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Reference
 from safetensors.torch import load_file, save_file
 
 from pivot.errors import UserError
@@ -18,6 +17,7 @@ from pivot.policy import hf
 from pivot.policy.logprobs import vocab_parallel_logprobs
 from pivot.policy.model import check_layout, read_config, read_shape
 from pivot.policy.packing import PackedSample, pack
+from tests.parity.conftest import Reference
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3_moe",

@@ -8,10 +8,11 @@ from typing import Any
 
 import pytest
 import torch
-from conftest import Reference
-from launch import launch
 from safetensors.torch import load_file
 from torch import Tensor
+
+from tests.parity.conftest import Reference
+from tests.parity.launch import launch
 
 WORKERS = Path(__file__).with_name("workers.py")
 

@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from launch import launch
-from swap_checkpoint import make_checkpoint, make_tied_checkpoint
+
+from tests.parity.launch import launch
+from tests.parity.swap_checkpoint import make_checkpoint, make_tied_checkpoint
 
 WORK = Path(__file__).with_name("swap_workers.py")
 

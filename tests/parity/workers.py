@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 import torch.distributed as dist
-from conftest import loss_weights
 from torch import Tensor
 
 from pivot.layout import Layout
@@ -24,6 +23,7 @@ from pivot.policy import (
     initialize,
 )
 from pivot.policy.hf import local_parameters
+from tests.parity.conftest import loss_weights
 
 Samples = list[list[tuple[Tensor, int]]]
 LR = 1e-3

@@ -14,8 +14,11 @@ from tests.unit.mine.fakes import SCORER
 
 def made_by(tmp_path: Path, plan: Plan) -> dict[str, object]:
     (tmp_path / "model.safetensors").write_bytes(b"weights")
-    return fingerprint(tmp_path, "{{ messages }}", prompt_sha("keep", "hermes"), SCORER.verifiers, Sampling(1.0, 1.0, 8),
-                       plan, max_model_len=64, dtype="float32", seed=0)  # fmt: skip
+    prompt = prompt_sha("keep", "hermes")
+    sampling = Sampling(1.0, 1.0, 8)
+    return fingerprint(
+        tmp_path, "{{ messages }}", prompt, SCORER.verifiers, sampling, plan, max_model_len=64, dtype="float32", seed=0
+    )
 
 
 def test_the_rule_counts_only_where_it_decides_when_sampling_stops(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ def test_waves_that_add_up_to_the_group() -> None:
 @pytest.mark.parametrize(
     ("override", "message"),
     [
-        ("mine.waves=[4,8]", "'mine.waves' is [4, 8]: it must be null, or positive numbers that add up to mine.group_size (8)"),
+        ("mine.waves=[4,8]", "'mine.waves' is [4, 8]: it must be null, or positive numbers that add up to mine.group"),
         ("mine.waves=[0,8]", "'mine.waves'"),
         ("mine.error_rate=1", "'mine.error_rate' is 1.0: it must be at least 0 and below 1"),
         ("mine.prior=0", "'mine.prior' is 0.0: it must be greater than 0"),

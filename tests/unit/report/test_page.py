@@ -4,11 +4,11 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from report_sample import report
 
 from pivot.errors import UserError
 from pivot.report import ReportData, write_report
 from pivot.report.page import MOST_CHARACTERS, render, shortened
+from tests.report_sample import report
 
 HOSTILE = (
     "</title></style></pre><script>alert(1)</script><img src=x onerror=alert(1)>"
