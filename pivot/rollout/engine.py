@@ -74,9 +74,7 @@ class Engine:
         """
         if not (Path(model_path) / "config.json").is_file():
             raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
-        ranks = int(os.environ.get("WORLD_SIZE", "1"))
-        if ranks > 1 and not dist.is_initialized():
-            raise RuntimeError(f"WORLD_SIZE is {ranks}: create the trainer's process group before the engine")
+        executor = _executor()
         prepare_environment()
         self._created_group = not dist.is_initialized()
         self.max_model_len = max_model_len
@@ -92,8 +90,7 @@ class Engine:
                     kv_cache_memory_bytes=kv_cache_bytes,
                     load_format="auto" if load_weights else "dummy",
                     share_tails=share_tails,
-                    # external_launcher takes the device of LOCAL_RANK; an engine alone needs no launcher
-                    distributed_executor_backend="external_launcher" if ranks > 1 else "uni",
+                    distributed_executor_backend=executor,
                 )
             except ValueError as error:  # how vLLM reports settings that it cannot serve
                 raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
@@ -302,6 +299,14 @@ class Engine:
             finish_reason=choice.finish_reason,
             weight_version=self.weight_version,
         )
+
+
+def _executor() -> str:
+    """vLLM's executor: external_launcher takes the device of LOCAL_RANK; an engine alone needs no launcher."""
+    ranks = int(os.environ.get("WORLD_SIZE", "1"))
+    if ranks > 1 and not dist.is_initialized():
+        raise RuntimeError(f"WORLD_SIZE is {ranks}: create the trainer's process group before the engine")
+    return "external_launcher" if ranks > 1 else "uni"
 
 
 def _start(model_path: Path | str, *, max_model_len: int, share_tails: bool, **arguments: Any) -> "LLM":
