@@ -34,6 +34,7 @@ def main(config: Config) -> None:
         optimizer=optimizer(config),
         freeze_router=config.model.freeze_router,
         recompute=config.parallel.recompute,
+        router_aux_loss=config.model.router_aux_loss,
         precision=config.precision,
     )
     steps = config.supervised.steps

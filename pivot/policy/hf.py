@@ -327,22 +327,29 @@ def export(
         else:
             mine[place] = torch.zeros_like(parameter.data, dtype=dtype)
     pipeline = parallel_state.get_pipeline_model_parallel_group()
-    stages = dist.get_process_group_ranks(pipeline)
-    held: list[Any] = [None] * len(stages)
+    held: list[Any] = [None] * pipeline.size()
     dist.all_gather_object(held, {(p.rule.megatron, p.layer) for p in mine}, group=pipeline)
     for group in places(shape):
         key = (group[0].rule.megatron, group[0].layer)
         owner = next(i for i, keys in enumerate(held) if key in keys)
-        if owner == pipeline.rank():
-            full = _gather(group, mine).contiguous()
-        else:
-            size = (len(group), *_full_shape(group[0], shape))
-            full = torch.empty(size, dtype=dtype, device=torch.cuda.current_device())
-        if pipeline.size() > 1:
-            dist.broadcast(full, src=stages[owner], group=pipeline)
-        own = len(group) == 1 and not (group[0] in mine and full.data_ptr() == mine[group[0]].data_ptr())
-        for place, matrix in zip(group, full, strict=True):
-            yield from _split(place, matrix, shape, own)
+        yield from _export(group, mine, shape, dtype, owner)  # which lets go of its matrices
+
+
+def _export(
+    group: tuple[Place, ...], mine: dict[Place, Tensor], shape: Shape, dtype: torch.dtype, owner: int
+) -> Iterator[tuple[str, Tensor]]:
+    """The Hugging Face tensors of ``group``, which pipeline stage ``owner`` holds."""
+    pipeline = parallel_state.get_pipeline_model_parallel_group()
+    if owner == pipeline.rank():
+        full = _gather(group, mine).contiguous()
+    else:
+        size = (len(group), *_full_shape(group[0], shape))
+        full = torch.empty(size, dtype=dtype, device=torch.cuda.current_device())
+    if pipeline.size() > 1:
+        dist.broadcast(full, src=dist.get_process_group_ranks(pipeline)[owner], group=pipeline)
+    own = len(group) == 1 and not (group[0] in mine and full.data_ptr() == mine[group[0]].data_ptr())
+    for place, matrix in zip(group, full, strict=True):
+        yield from _split(place, matrix, shape, own)
 
 
 def _gather(group: tuple[Place, ...], mine: dict[Place, Tensor]) -> Tensor:

@@ -18,6 +18,7 @@ from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import spec
 from pivot.policy.attention import PackRotary
+from pivot.policy.balance import Balance
 from pivot.policy.head import ScoringHead
 
 FAMILIES = ("qwen3_moe", "qwen3", "llama", "mixtral", "qwen2_moe", "qwen2")
@@ -55,7 +56,7 @@ def pair_cost(shape: Shape) -> float:
     """
     q, kv, h = shape.heads * shape.head, shape.groups * shape.head, shape.hidden
     attention = h * (q + 2 * kv) + q * h
-    return 2 * q / (attention + 3 * h * shape.inner * (shape.topk or 1))
+    return 2 * q / (attention + 3 * h * (shape.inner * (shape.topk or 1) + shape.shared))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -162,7 +163,13 @@ def check_layout(shape: Shape, layout: Layout) -> None:
 
 
 def transformer_config(
-    shape: Shape, layout: Layout, dtype: torch.dtype, recompute: str | None, more: Mapping[str, Any]
+    shape: Shape,
+    layout: Layout,
+    dtype: torch.dtype,
+    recompute: str | None,
+    more: Mapping[str, Any],
+    *,
+    aux_loss: float = 0.0,
 ) -> TransformerConfig:
     """Megatron's configuration for ``shape`` under ``layout`` with parameters in ``dtype``.
 
@@ -172,6 +179,7 @@ def transformer_config(
         dtype: torch.float32 or torch.bfloat16.
         recompute: None, "selective" (attention) or "full" (every layer).
         more: fields of the precision.
+        aux_loss: coefficient of the load-balancing loss; 0 for none.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise UserError(f"policy dtype {dtype} is not supported: use float32 or bfloat16")
@@ -213,14 +221,16 @@ def transformer_config(
         # gradient = sum of the losses: DDP does not average, and policy.py passes no token count to divide by
         calculate_per_token_loss=True,
         cuda_graph_scope=[],
-        **_moe_options(shape),
-        **_recompute_options(recompute),
+        **_moe_options(shape, aux_loss),
+        **recompute_options(recompute),
         **more,
     )
 
 
-def _moe_options(shape: Shape) -> dict[str, Any]:
+def _moe_options(shape: Shape, aux_loss: float) -> dict[str, Any]:
     if not shape.experts:
+        if aux_loss:
+            raise UserError(f"model.router_aux_loss is {aux_loss}, but a {shape.family} model has no experts: set 0")
         return {}
     return {
         "num_moe_experts": shape.experts,
@@ -229,9 +239,9 @@ def _moe_options(shape: Shape) -> dict[str, Any]:
         "moe_shared_expert_intermediate_size": shape.shared or None,
         "moe_shared_expert_gate": shape.shared > 0,
         "moe_grouped_gemm": spec.grouped_gemm(),
-        # no auxiliary loss and no expert bias: routing is trained only where the caller unfreezes it
-        "moe_router_load_balancing_type": "none",
-        "moe_aux_loss_coeff": 0.0,
+        # routing is trained only where the caller unfreezes it, and then by default without a loss of its own
+        "moe_router_load_balancing_type": "aux_loss" if aux_loss else "none",
+        "moe_aux_loss_coeff": aux_loss,
         "moe_router_enable_expert_bias": False,
         "moe_router_dtype": "fp32",
         # softmax before the choice = probabilities that are not renormalised over the chosen experts
@@ -239,7 +249,7 @@ def _moe_options(shape: Shape) -> dict[str, Any]:
     }
 
 
-def _recompute_options(recompute: str | None) -> dict[str, Any]:
+def recompute_options(recompute: str | None) -> dict[str, Any]:
     if recompute is None:
         return {}
     if recompute == "full":
@@ -249,7 +259,9 @@ def _recompute_options(recompute: str | None) -> dict[str, Any]:
     raise UserError(f"recompute {recompute!r} is unknown: use selective, full or nothing")
 
 
-def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool) -> tuple[list[GPTModel], ScoringHead]:
+def build_chunks(
+    shape: Shape, config: TransformerConfig, *, freeze_router: bool, balance: Balance
+) -> tuple[list[GPTModel], ScoringHead]:
     """This rank's model chunks (one without interleaving), unwrapped, with weights that mean nothing."""
     chunks = []
     head = ScoringHead(config.sequence_parallel)
@@ -259,7 +271,7 @@ def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool
         plain = {"ignore_virtual": stages is None, "vp_stage": stage}
         model = GPTModel(
             config,
-            spec.block_spec(config, stage),
+            spec.block_spec(config, stage, balance),
             vocab_size=shape.vocab,
             max_sequence_length=shape.positions,
             pre_process=parallel_state.is_pipeline_first_stage(**plain),
@@ -272,12 +284,12 @@ def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool
         model.rotary_pos_emb = PackRotary(shape.head, rotary_percent=1.0, rotary_base=shape.rope_theta)
         if model.post_process:
             head.install(model)
-        _mark_parameters(model, freeze_router)
+        mark_parameters(model, freeze_router)
         chunks.append(model.to(torch.cuda.current_device()))
     return chunks, head
 
 
-def _mark_parameters(model: GPTModel, freeze_router: bool) -> None:
+def mark_parameters(model: GPTModel, freeze_router: bool) -> None:
     """Sets what Megatron's DDP and optimizer read; must run before DDP wraps the model.
 
     tensor_parallel/layers.py:886, 1209 of 0.16.1 derive ``allreduce`` from expert parallelism alone: with

@@ -74,6 +74,7 @@ class Pack:
             order); None when they are all of them in order.
         scored: n, how many there are over all context-parallel ranks.
         params: positions and attention.
+        padding: [1, t] bool, the rows of ``ids`` that belong to no group.
     """
 
     ids: Tensor
@@ -82,6 +83,7 @@ class Pack:
     places: Tensor | None
     scored: int
     params: PackParams
+    padding: Tensor
 
 
 def pack(groups: Sequence[PackedGroup], multiple: int, vocab: int) -> Pack:
@@ -97,7 +99,7 @@ def pack(groups: Sequence[PackedGroup], multiple: int, vocab: int) -> Pack:
         ValueError: a token id is outside the vocabulary.
     """
     for group in groups:
-        _check_ids(group, vocab)
+        check_ids(group, vocab)
     ids = [tokens for group in groups for tokens in (group.history, *(action[:-1] for action in group.actions))]
     positions = [place for group in groups for place in _positions(group)]
     segments = list(_segments(groups))
@@ -109,9 +111,9 @@ def pack(groups: Sequence[PackedGroup], multiple: int, vocab: int) -> Pack:
         segments.append(Segment(used, used + padding))
         ids.append(torch.zeros(padding, dtype=torch.int64))
         positions.append(torch.arange(padding))
-    scored_rows = torch.cat([torch.empty(0, dtype=torch.int64), *_scored_rows(groups)])
+    scored_rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows_to_score(groups)])
     targets = torch.cat([torch.empty(0, dtype=torch.int64), *(a for group in groups for a in group.actions)])
-    return _share(torch.cat(ids), torch.cat(positions), segments, scored_rows, targets)
+    return _share(torch.cat(ids), torch.cat(positions), segments, used, scored_rows, targets)
 
 
 class _Placed(torch.autograd.Function):
@@ -139,12 +141,15 @@ def everywhere(local: Tensor, batch: Pack) -> Tensor:
     return placed
 
 
-def _share(ids: Tensor, positions: Tensor, segments: list[Segment], scored_rows: Tensor, targets: Tensor) -> Pack:
-    """This context-parallel rank's share of a pack, on its device."""
+def _share(
+    ids: Tensor, positions: Tensor, segments: list[Segment], used: int, scored_rows: Tensor, targets: Tensor
+) -> Pack:
+    """This context-parallel rank's share of a pack of which ``used`` rows are no padding, on its device."""
     size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
     slices = zigzag(ids.numel(), rank, size)
     where = torch.device(torch.cuda.current_device())
     places = order = None
+    padding = _arange(slices) >= used
     scored = targets.numel()
     if size > 1:
         mine = _arange(slices)
@@ -162,14 +167,15 @@ def _share(ids: Tensor, positions: Tensor, segments: list[Segment], scored_rows:
         calls=kernels.plan(blocks(segments, slices), where),
         order=order,
     )
-    return Pack(ids.unsqueeze(0).to(where), scored_rows.to(where), targets.to(where), places, scored, params)
+    rows, targets = scored_rows.to(where), targets.to(where)
+    return Pack(ids[None].to(where), rows, targets, places, scored, params, padding[None].to(where))
 
 
 def _arange(spans: Iterable[tuple[int, int]]) -> Tensor:
     return torch.cat([torch.arange(start, stop) for start, stop in spans])
 
 
-def _check_ids(group: PackedGroup, vocab: int) -> None:
+def check_ids(group: PackedGroup, vocab: int) -> None:
     for tokens in (group.history, *group.actions):
         if int(tokens.min()) < 0 or int(tokens.max()) >= vocab:
             raise ValueError(f"a token id is outside 0..{vocab - 1}")
@@ -198,7 +204,7 @@ def _positions(group: PackedGroup) -> Iterator[Tensor]:
         yield torch.arange(length, length + action.numel() - 1)
 
 
-def _scored_rows(groups: Sequence[PackedGroup]) -> Iterator[Tensor]:
+def rows_to_score(groups: Sequence[PackedGroup]) -> Iterator[Tensor]:
     offset = 0
     for group in groups:
         last = offset + group.history.numel() - 1

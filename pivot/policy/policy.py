@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,26 +18,20 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer.optimizer import MegatronOptimizer
 from megatron.core.pipeline_parallel import get_forward_backward_func
 from megatron.core.transformer.module import Float16Module
-from safetensors.torch import save_file
 from torch import Tensor
 
 from pivot.layout import Layout
-from pivot.policy import checkpoint, hf, optimizer
+from pivot.policy import checkpoint, optimizer
+from pivot.policy.balance import Balance, chunk_mask
 from pivot.policy.checkpoint_write import Saver
+from pivot.policy.family import Family, Setup, open_family
 from pivot.policy.head import ScoringHead, Wanted
-from pivot.policy.model import (
-    Shape,
-    build_chunks,
-    check_layout,
-    pair_cost,
-    read_config,
-    read_shape,
-    transformer_config,
-)
+from pivot.policy.hf_write import ShardWriter, copy_companions
+from pivot.policy.model import read_config
 from pivot.policy.norms import norms
 from pivot.policy.optimizer import OptimizerSettings
-from pivot.policy.packing import Pack, PackedGroup, everywhere, pack
-from pivot.policy.precision import check_machine, check_model, transformer_options
+from pivot.policy.packing import Pack, PackedGroup, everywhere
+from pivot.policy.precision import check_machine
 from pivot.policy.topology import from_last_stage
 from pivot.precision import Precision, pack_multiple
 
@@ -49,7 +41,6 @@ LossFn = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 n counts the action tokens of the micro-batch, in order of groups and of actions.
 """
 
-SHARD_BYTES = 4 << 30
 NO_FP8 = Precision()
 
 
@@ -65,27 +56,21 @@ class Policy:
     def __init__(
         self,
         hf_config: dict[str, Any],
-        layout: Layout,
-        dtype: torch.dtype,
+        family: Family,
+        setup: Setup,
         settings: OptimizerSettings | None,
-        freeze_router: bool,
-        recompute: str | None,
-        precision: Precision,
-        path: Path,
     ) -> None:
         """Use ``from_hf``."""
         self.hf_config = hf_config
-        self.layout = layout
-        self.dtype = dtype
-        self._shape: Shape = read_shape(hf_config)
-        check_layout(self._shape, layout)
-        check_machine(precision)
-        check_model(precision, self._shape, layout)
-        config = transformer_config(self._shape, layout, dtype, recompute, transformer_options(precision))
+        self.layout = layout = setup.layout
+        self.dtype = dtype = setup.dtype
+        self._balance = setup.balance
+        check_machine(setup.precision)
+        self._family = family
         self._models: list[GPTModel]
         self._head: ScoringHead
-        self._models, self._head = build_chunks(self._shape, config, freeze_router=freeze_router)
-        hf.load(path, self._models, self._shape)
+        config, self._models, self._head = family.build(setup)
+        family.load(self._models)
         wrapped: list[Any] = list(self._models)
         if dtype is not torch.float32:
             wrapped = [Float16Module(config, model) for model in wrapped]
@@ -104,13 +89,13 @@ class Policy:
         self._wrapped = wrapped
         self._saver = Saver()
         self._multiple = pack_multiple(
-            precision, tensor=layout.tensor, context=1, sequence=config.sequence_parallel
+            setup.precision, tensor=layout.tensor, context=1, sequence=config.sequence_parallel
         )  # of a context-parallel slice
 
     @property
     def pair_cost(self) -> float:
         """What a pair of attention costs against a token; see ``model.pair_cost``."""
-        return pair_cost(self._shape)
+        return self._family.pair_cost
 
     @classmethod
     def from_hf(
@@ -123,6 +108,7 @@ class Policy:
         freeze_router: bool = True,
         recompute: str | None = None,
         precision: Precision = NO_FP8,
+        router_aux_loss: float = 0.0,
     ) -> Policy:
         """Loads a Hugging Face checkpoint (safetensors, single or sharded), each rank only what it owns.
 
@@ -134,6 +120,7 @@ class Policy:
             freeze_router: keep the routing weights of an MoE as they are.
             recompute: None, "selective" or "full" activation recomputation.
             precision: FP8 of the matrix products, or none.
+            router_aux_loss: coefficient of the load-balancing loss (``balance.py``); 0 for none.
 
         Raises:
             UserError: an unsupported model, a layout it does not divide by, or a damaged checkpoint, by name.
@@ -141,7 +128,9 @@ class Policy:
         path = Path(path)
         if not parallel_state.model_parallel_is_initialized():
             raise RuntimeError("call pivot.policy.initialize(layout, seed) before Policy.from_hf")
-        return cls(read_config(path), layout, dtype, optimizer, freeze_router, recompute, precision, path)
+        hf_config = read_config(path)
+        setup = Setup(layout, dtype, recompute, precision, freeze_router, Balance(router_aux_loss))
+        return cls(hf_config, open_family(path, hf_config), setup, optimizer)
 
     def forward_backward(
         self, micro_batches: Sequence[Sequence[PackedGroup]], loss: LossFn, *, temperature: float = 1.0
@@ -216,16 +205,20 @@ class Policy:
         forward_only: bool,
     ) -> list[Any]:
         """Megatron's schedule over ``micro_batches``; what ``finish`` returned for each, on every stage."""
-        self._check_count(len(micro_batches))
         count = len(micro_batches)
+        self._balance.tokens = self._check_count(count, sum(group.rows for batch in micro_batches for group in batch))
         spare = self.layout.spare_micro_batches(count)
-        packs = [pack(samples, self._multiple, self._shape.vocab) for samples in (*micro_batches, *[()] * spare)]
+        packs = [self._family.pack(groups, self._multiple) for groups in (*micro_batches, *[()] * spare)]
 
         def forward(numbers: Iterator[int], model: Any) -> tuple[Tensor, Callable[..., Any]]:
             index = next(numbers)
             batch: Pack = packs[index]
             self._head.wanted = Wanted(batch.rows, batch.targets, temperature)
-            output = model(batch.ids, None, None, packed_seq_params=batch.params)
+            more = {}
+            if self._balance.coefficient:
+                chunk = next(chunk for chunk, it in zip(self._models, self._wrapped, strict=True) if it is model)
+                more["padding_mask"] = chunk_mask(batch.padding, chunk)
+            output = model(batch.ids, None, None, packed_seq_params=batch.params, **more)
 
             def after(scores: Tensor, non_loss_data: bool = False) -> Any:
                 """scores: [1, n, 2], of the head."""
@@ -248,15 +241,18 @@ class Policy:
         self._head.wanted = None
         return list(from_last_stage(results))[:count]  # type: ignore[call-overload]
 
-    def _check_count(self, count: int) -> None:
+    def _check_count(self, count: int, tokens: int) -> int:
+        """The number of ``tokens`` of all data-parallel ranks."""
         group = parallel_state.get_data_parallel_group()
-        counts: list[Any] = [None] * group.size()
-        dist.all_gather_object(counts, count, group=group)
+        found: list[Any] = [None] * group.size()
+        dist.all_gather_object(found, (count, tokens), group=group)
+        counts = [each for each, _ in found]
         if min(counts) != max(counts) or not count:
             raise ValueError(
                 f"micro-batches on the data-parallel ranks: {counts}; give every rank the same number, at "
                 "least one (a micro-batch may be empty)"
             )
+        return sum(each for _, each in found)
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every full tensor under its Hugging Face name, in the same order on every rank.
@@ -264,11 +260,11 @@ class Policy:
         Collective: every rank must iterate to the end. Tensors are in the policy's dtype and the caller's to
             keep.
         """
-        return hf.export(self._models, self._shape, self.dtype)
+        return self._family.export(self._models, self.dtype)
 
     def hf_gradients(self) -> Iterator[tuple[str, Tensor]]:
         """The gradient of the last ``forward_backward``, as ``hf_weights``; zeros for frozen weights."""
-        return hf.export(self._models, self._shape, torch.float32, gradients=True)
+        return self._family.export(self._models, torch.float32, gradients=True)
 
     def save_hf(self, directory: str | Path, source: str | Path) -> None:
         """Writes a checkpoint that transformers and vLLM load.
@@ -278,13 +274,13 @@ class Policy:
             source: checkpoint whose configuration, tokenizer and templates are copied.
         """
         directory, source = Path(directory), Path(source)
-        writer = _ShardWriter(directory, self._shape, self.dtype) if dist.get_rank() == 0 else None
+        writer = ShardWriter(directory) if dist.get_rank() == 0 else None
         for name, tensor in self.hf_weights():
             if writer is not None:
                 writer.add(name, tensor)
         if writer is not None:
             writer.close()
-            _copy_companions(directory, source, self.hf_config, self.dtype)
+            copy_companions(directory, source, self.hf_config, self.dtype)
         dist.barrier()
 
     def save(self, directory: str | Path, extra: dict[str, Any], *, background: bool = False) -> None:
@@ -328,63 +324,3 @@ class Policy:
             raise ValueError("this policy was built without an optimizer: use from_hf")
         self._saver.finish()
         return checkpoint.load(Path(directory), self._models, self._optimizer, self.layout)
-
-
-class _ShardWriter:
-    """Collects tensors into safetensors files of at most SHARD_BYTES."""
-
-    def __init__(self, directory: Path, shape: Shape, dtype: torch.dtype) -> None:
-        directory.mkdir(parents=True, exist_ok=True)
-        for stale in directory.glob("model*.safetensors*"):
-            stale.unlink()
-        self._directory = directory
-        self._files: dict[str, int] = {}  # tensor -> number of its file
-        self._total = used = 0
-        number = 1
-        for name, size in hf.hf_shapes(shape).items():
-            cost = torch.Size(size).numel() * dtype.itemsize
-            if used and used + cost > SHARD_BYTES:
-                number, used = number + 1, 0
-            used += cost
-            self._total += cost
-            self._files[name] = number
-        self._count = number
-        self._pending: dict[str, Tensor] = {}
-
-    def _file(self, number: int) -> str:
-        return "model.safetensors" if self._count == 1 else f"model-{number:05d}-of-{self._count:05d}.safetensors"
-
-    def add(self, name: str, tensor: Tensor) -> None:
-        """Takes the next tensor; tensors come in the order of ``hf_shapes``."""
-        if self._pending and self._files[next(iter(self._pending))] != self._files[name]:
-            self._write()
-        self._pending[name] = tensor.cpu()
-
-    def _write(self) -> None:
-        number = self._files[next(iter(self._pending))]
-        save_file(self._pending, self._directory / self._file(number), metadata={"format": "pt"})
-        self._pending = {}
-
-    def close(self) -> None:
-        """Writes what is left, and the index when there are several files."""
-        self._write()
-        if self._count > 1:
-            where = {name: self._file(number) for name, number in self._files.items()}
-            index = {"metadata": {"total_size": self._total}, "weight_map": where}
-            text = json.dumps(index, indent=1)
-            (self._directory / "model.safetensors.index.json").write_text(text, encoding="utf-8")
-
-
-def _copy_companions(directory: Path, source: Path, hf_config: dict[str, Any], dtype: torch.dtype) -> None:
-    """Everything of ``source`` that is not weights, with the dtype in config.json made true."""
-    if source.resolve() != directory.resolve():
-        for file in source.iterdir():
-            if (
-                file.is_file()
-                and file.suffix in (".json", ".jinja", ".txt", ".model", ".md", "")
-                and "safetensors" not in file.name
-            ):
-                shutil.copyfile(file, directory / file.name)
-    key = "torch_dtype" if "torch_dtype" in hf_config else "dtype"
-    config = {**hf_config, key: str(dtype).removeprefix("torch.")}
-    (directory / "config.json").write_text(json.dumps(config, indent=2) + "\n", encoding="utf-8")

@@ -57,6 +57,7 @@ def check_model(precision: Precision, shape: Shape, layout: Layout) -> None:
         ("query features", shape.heads * shape.head, layout.tensor, recipe.features),
         ("key/value features", shape.groups * shape.head, layout.tensor, recipe.features),
         ("inner features", shape.inner, inner, recipe.features),
+        ("inner features of the shared expert", shape.shared, layout.tensor, recipe.features),
     ):
         if size % (parts * unit):
             raise UserError(

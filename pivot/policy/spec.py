@@ -8,6 +8,7 @@ concerned (``hf.py`` lists the few aliases).
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from typing import Any
 
@@ -24,6 +25,7 @@ from torch import Tensor
 
 from pivot.errors import UserError
 from pivot.policy.attention import BlockAttention
+from pivot.policy.balance import Balance, BalancedRouter
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -59,8 +61,10 @@ def grouped_gemm() -> bool:
     return torch.cuda.is_available()
 
 
-def block_spec(config: TransformerConfig, vp_stage: int | None) -> Any:
+def block_spec(config: TransformerConfig, vp_stage: int | None, balance: Balance) -> Any:
     """The layers of this rank's model chunk ``vp_stage`` (None without interleaving).
+
+    Where there is a load-balancing loss, their routers add it as ``balance`` says.
 
     Raises:
         UserError: there is a CUDA device but no Transformer Engine.
@@ -89,5 +93,7 @@ def block_spec(config: TransformerConfig, vp_stage: int | None) -> Any:
         if config.num_moe_experts:
             parts.mlp.submodules.experts.module = Experts
     layer.submodules.self_attention.submodules.core_attention = BlockAttention
+    if config.num_moe_experts and balance.coefficient:
+        layer.submodules.mlp.submodules.router = functools.partial(BalancedRouter, balance=balance)
     count = get_num_layers_to_build(config, vp_stage=vp_stage)
     return TransformerBlockSubmodules(layer_specs=[layer] * count, layer_norm=norm)

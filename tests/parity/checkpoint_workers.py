@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import resource
 import threading
 from collections.abc import Iterator
@@ -137,10 +138,11 @@ def digest(policy: Policy) -> str:
 
 
 def run_until_killed(path: Path, samples: Samples, layout: Layout, folder: Path, log: Path) -> None:
-    """A training loop that saves behind after every step and keeps two, as a run does, and never ends.
+    """A training loop that saves behind after every step and keeps two, as a run does, and ends with the test.
 
     Rank 0 logs ``resumed N`` and ``saving N`` with the digest of its weights at step N.
     """
+    parent = os.getppid()
     policy = workers.build(path, layout, optimizer=OptimizerSettings(distributed=True))
 
     def say(word: str, number: int) -> None:
@@ -152,7 +154,7 @@ def run_until_killed(path: Path, samples: Samples, layout: Layout, folder: Path,
     found = resume_point(folder)
     number = policy.load(found)["step"] if found else 0
     say("resumed", number)
-    while True:
+    while os.getppid() == parent:  # no orphan outlives a test that was killed itself
         step(policy, samples)
         number += 1
         policy.finish_save()

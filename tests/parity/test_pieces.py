@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import hf, initialize
+from pivot.policy.hf_write import ShardWriter
 from pivot.policy.logprobs import vocab_parallel_logprobs
 from pivot.policy.model import check_layout, read_config, read_shape
 from pivot.policy.packing import PackedGroup, pack
@@ -51,6 +52,7 @@ def test_pack_scores_a_token_from_the_position_before_it() -> None:
     packed = pack([sequence([5, 6, 7, 8], 2), sequence([1, 2, 3], 1)], multiple=4, vocab=10)
     assert packed.ids.tolist() == [[5, 6, 7, 1, 2, 0, 0, 0]]
     assert packed.params.positions.tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
+    assert packed.padding.tolist() == [[False] * 5 + [True] * 3]
     assert packed.rows.tolist() == [1, 2, 3, 4]
     assert packed.targets.tolist() == [7, 8, 2, 3]
     assert (packed.scored, packed.places) == (4, None)
@@ -132,11 +134,25 @@ def test_logprob_and_entropy_gradients_equal_autograd(temperature: float) -> Non
         ),
         (2, Layout(tensor=0), "parallel.tensor is 0"),
         (2, Layout(virtual_pipeline=2), "at least 2 chunks and 2 stages"),
+        (2, Layout(sequence=True), "parallel.sequence is true with tensor 1: sequence parallelism needs tensor > 1"),
+        (4, Layout(tensor=2, context=4), "4 ranks do not divide by tensor 2 x pipeline 1 x context 4 = 8"),
     ],
 )
 def test_layout_that_does_not_fit_the_world(world: int, layout: Layout, message: str) -> None:
     with pytest.raises(UserError, match=message):
         layout.check(world)
+
+
+@pytest.mark.parametrize(
+    ("layout", "spare"),
+    [
+        (Layout(pipeline=2), [0, 0, 0, 0, 0]),
+        (Layout(pipeline=2, virtual_pipeline=2), [3, 2, 1, 0, 1]),
+        (Layout(pipeline=3, virtual_pipeline=2), [5, 4, 3, 2, 1]),
+    ],
+)
+def test_interleaving_gets_multiples_of_its_stages_and_twice_as_many_at_least(layout: Layout, spare: list[int]) -> None:
+    assert [layout.spare_micro_batches(count) for count in (1, 2, 3, 4, 5)] == spare
 
 
 def test_sequence_parallelism_follows_the_layout() -> None:
@@ -154,7 +170,11 @@ def test_sequence_parallelism_follows_the_layout() -> None:
     [
         (Layout(tensor=4), "2 key/value heads do not divide by parallel.tensor = 4"),
         (Layout(tensor=3), "4 attention heads do not divide by parallel.tensor = 3"),
-        (Layout(pipeline=3), "4 layers do not divide"),
+        (Layout(pipeline=3), "4 layers do not divide by parallel.pipeline = 3"),
+        (
+            Layout(pipeline=2, virtual_pipeline=4),
+            "4 layers do not divide by parallel.pipeline 2 x virtual_pipeline 4 = 8",
+        ),
         (Layout(expert=3), "8 experts do not divide by parallel.expert = 3"),
         (Layout(expert_tensor=3), "64 inner features do not divide by parallel.expert_tensor = 3"),
     ],
@@ -170,6 +190,9 @@ def test_layout_that_does_not_fit_the_model(layout: Layout, message: str) -> Non
         ({"model_type": "mamba"}, "model_type 'mamba' is not supported"),
         ({"attention_bias": True}, "attention_bias = True is not supported"),
         ({"mlp_only_layers": [1]}, r"mlp_only_layers = \[1\] is not supported"),
+        ({"model_type": "mixtral", "sliding_window": 4096}, "sliding_window = 4096 is not supported, only None"),
+        ({"model_type": "qwen2_moe", "qkv_bias": False}, "qkv_bias = False is not supported, only True"),
+        ({"router_jitter_noise": 0.1}, r"router_jitter_noise = 0\.1 is not supported"),
         ({"rope_scaling": {"rope_type": "yarn"}}, "rope_type 'yarn' is not supported"),
         ({"hidden_size": None}, None),
     ],
@@ -183,10 +206,39 @@ def test_unsupported_configuration(change: dict[str, Any], message: str | None) 
         read_shape(config)
 
 
+def test_a_window_that_qwen_switches_off_is_no_window() -> None:
+    assert read_shape({**CONFIG, "use_sliding_window": False, "sliding_window": 4096}) == read_shape(CONFIG)
+
+
 def test_both_forms_of_rope_and_experts_are_read() -> None:
     new = {**CONFIG, "rope_parameters": {"rope_type": "default", "rope_theta": 1e6}, "num_local_experts": 8}
     del new["rope_theta"], new["num_experts"]
     assert read_shape(new) == read_shape(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("limit", "files"),
+    [
+        (1000, ["model.safetensors"]),
+        (48, [f"model-0000{i}-of-00003.safetensors" for i in (1, 2, 3)]),
+    ],
+)
+def test_tensors_are_written_in_files_of_a_limited_size(tmp_path: Path, limit: int, files: list[str]) -> None:
+    (tmp_path / "model-00001-of-00009.safetensors").write_text("of an older export")
+    tensors = {name: torch.full((size,), float(size)) for name, size in (("a", 5), ("b", 7), ("c", 20), ("d", 1))}
+    writer = ShardWriter(tmp_path, limit)
+    for name, tensor in tensors.items():
+        writer.add(name, tensor)
+    with pytest.raises(ValueError, match="tensor b came twice"):
+        writer.add("b", tensors["b"])
+    writer.close()
+    assert sorted(file.name for file in tmp_path.glob("*.safetensors*") if "index" not in file.name) == files
+    found = {name: tensor for file in files for name, tensor in load_file(tmp_path / file).items()}
+    assert all(torch.equal(found[name], tensors[name]) for name in tensors)
+    if len(files) > 1:
+        index = json.loads((tmp_path / "model.safetensors.index.json").read_text())
+        assert index["metadata"] == {"total_size": 132}
+        assert [files.index(index["weight_map"][name]) for name in "abcd"] == [0, 0, 1, 2]
 
 
 def test_config_that_is_absent_or_broken(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import hashlib
 import random
 import warnings
@@ -23,9 +24,9 @@ from pivot.policy import (
     Policy,
     data_parallel_rank,
     data_parallel_size,
+    hf,
     initialize,
 )
-from pivot.policy import hf
 from pivot.policy.hf import local_parameters
 from tests.parity.conftest import loss_weights
 
@@ -66,7 +67,7 @@ def replica_mismatches(policy: Policy) -> list[str]:
     mine: dict[Any, str] = {}
     from megatron.core import parallel_state as ps
 
-    for place, parameter in local_parameters(policy._models, policy._shape):
+    for place, parameter in local_parameters(policy._models, policy._family.shape):
         cut = bool(getattr(parameter, "tensor_model_parallel", False))
         expert = place.expert is not None
         rank = ps.get_expert_tensor_parallel_rank() if expert else ps.get_tensor_model_parallel_rank()
@@ -94,7 +95,7 @@ def scores(policy: Policy, samples: Samples, temperature: float) -> tuple[Tensor
 
 
 def train(policy: Policy, samples: Samples, steps: int) -> list[float]:
-    """Supervised steps on the whole batch, each rank's share in one micro-batch; the loss of its share, at each step."""
+    """Supervised steps on the whole batch, each rank's share in one micro-batch; its loss at each step."""
     batch = [sample for batch in share(samples)[1] for sample in batch]
     scored = sum(tokens.numel() - prompt for batch in samples for tokens, prompt in batch)
 
@@ -134,11 +135,23 @@ def compare_models(
     large: Path,
     streamed: list[Layout],
 ) -> dict[str, Any]:
-    """``compare_layouts`` of several checkpoints, and ``stream_layouts`` of a large one."""
+    """``compare_layouts`` of several checkpoints, ``balance_layouts`` of one, and ``stream_layouts`` of a large one."""
+    path, samples, cases, _ = models["moe"]
     return {
+        "balanced": balance_layouts(path, samples, [layout for layout, options in cases if len(options) == 1]),
         "models": {name: compare_layouts(*arguments) for name, arguments in models.items()},
         "streamed": stream_layouts(large, streamed),
     }
+
+
+def balance_layouts(path: Path, samples: Samples, layouts: list[Layout]) -> list[dict[str, Any]]:
+    """The gradient of the load-balancing loss alone, in each layout and with each kind of recomputation."""
+    results = []
+    for layout, recompute in [*((layout, None) for layout in layouts), (layouts[-1], "full")]:
+        policy = build(path, layout, freeze_router=False, router_aux_loss=0.5, recompute=recompute)
+        policy.forward_backward(share(samples)[1], lambda _, logprobs, __: (0.0 * logprobs.sum(), {}))
+        results.append(dict(policy.hf_gradients()))
+    return results
 
 
 class LiveBytes(TorchDispatchMode):
@@ -183,19 +196,19 @@ def stream_layouts(path: Path, layouts: list[Layout]) -> list[dict[str, Any]]:
     found = []
     for layout in layouts:
         policy = build(path, layout, optimizer=None)
-        chunks, shape = policy._models, policy._shape
+        chunks, shape = policy._models, policy._family.shape
         parameters = [parameter for _, parameter in local_parameters(chunks, shape)]
         own = sum(parameter.nbytes for parameter in parameters)
         used = {}
-        for name, work in (
-            ("load", lambda: hf.load(path, chunks, shape)),
-            ("export", lambda: [None for _ in hf.export(chunks, shape, torch.float32)]),
-        ):
+        for name in ("load", "export"):
             meter = LiveBytes()
             for parameter in parameters:
                 meter.ignore(parameter)
             with meter:
-                work()
+                if name == "load":
+                    hf.load(path, chunks, shape)
+                else:
+                    collections.deque(hf.export(chunks, shape, torch.float32), maxlen=0)
             used[name] = meter.most
         found.append({"own": own, "digests": {name: digest(t) for name, t in policy.hf_weights()}, **used})
     return found
@@ -289,15 +302,6 @@ def load_and_go_on(
         loaded = {name: tensor.clone() for name, tensor in policy.hf_weights()}
         results.append({"extra": extra, "loaded": loaded, "next": [_random_step(policy, samples) for _ in range(2)]})
     return results
-
-
-def save_then_load(
-    path: Path, samples: Samples, layout: Layout, folder: Path, options: dict[str, Any]
-) -> dict[str, Any]:
-    """``save_and_go_on``, then ``load_and_go_on`` with a new policy: the same two steps, twice."""
-    first = save_and_go_on(path, samples, layout, folder, options)
-    (second,) = load_and_go_on(path, samples, [layout], folder, options)
-    return {"first": first["next"], "second": second["next"]}
 
 
 def resharded_step(path: Path, samples: Samples, layout: Layout, folder: Path) -> dict[str, Any]:
