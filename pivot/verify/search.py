@@ -7,8 +7,8 @@ from pivot.trajectory.strict_json import BadJson, decode_object
 from pivot.trajectory.types import Action, ToolCall
 from pivot.verify.matching import DIFFERENT, EQUAL, IDENTICAL, match
 from pivot.verify.search_texts import same_answer, same_goal, same_pattern, same_query
-from pivot.verify.search_tools import ANSWER, FIND, OPEN, SEARCH, Step, defaults_of, marked_answer, read_step
-from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
+from pivot.verify.search_tools import ANSWER, FIND, OPEN, OTHER, SEARCH, Step, defaults_of, marked_answer, read_step
+from pivot.verify.types import DECIDED, MATCH, UNDECIDED, Context, Decide, Verdict, reject
 from pivot.verify.urls import canonical_url
 
 _LONGEST = 50_000
@@ -39,6 +39,8 @@ class SearchOptions:
         page_goal: Wording of what a page is opened for, as long as both have a word in common.
         window_overlap: Least share of the longer one that two windows of lines share; 1 asks for the same window.
         answer_facts: An answer with the same numbers, dates and ids, of which one only uses more words, is the same.
+        open_answers: Marked answers in messages that differ are undecided: for a judge behind this verifier. One of
+            messages would take `Paul and Edda Reinholt` for `Paul Reinholt`.
     """
 
     query_overlap: float = 0.75
@@ -58,6 +60,7 @@ class SearchOptions:
     page_goal: bool = True
     window_overlap: float = 0.75
     answer_facts: bool = True
+    open_answers: bool = False
 
     def __post_init__(self) -> None:
         for name, least in (("query_overlap", self.query_overlap), ("window_overlap", self.window_overlap)):
@@ -78,7 +81,7 @@ def search(options: SearchOptions) -> Decide:
 
     Reasons: `match`; decided zeros `malformed:why`, `unreadable:why`, `kind_mismatch:message|call`, `step_mismatch`
     (other kinds of steps, or another number), `target_mismatch:page|place`; undecided ones `expected_unreadable:why`,
-    `too_long`, `other_message`, `differs:query|pattern|goal|answer|arguments`.
+    `too_long`, `other_message`, `differs:query|pattern|goal|answer|arguments` (of marked answers in messages decided).
     """
 
     def decide(actual: Action, expected: Action, context: Context) -> Verdict:
@@ -87,7 +90,7 @@ def search(options: SearchOptions) -> Decide:
         if actual == expected:
             return MATCH
         if not expected.calls:
-            return _expected_message(actual, expected, options.on())
+            return _expected_message(actual, expected, options)
         if not actual.calls:
             return reject("kind_mismatch", "message")
         if _too_long(actual.calls) or _too_long(expected.calls):
@@ -110,7 +113,7 @@ def _too_long(calls: Sequence[ToolCall]) -> bool:
     return len(calls) > _MOST_STEPS or sum(len(call.arguments) for call in calls) > _LONGEST
 
 
-def _expected_message(actual: Action, expected: Action, on: _On) -> Verdict:
+def _expected_message(actual: Action, expected: Action, options: SearchOptions) -> Verdict:
     if actual.calls:
         return reject("kind_mismatch", "call")
     mine, theirs = ((action.content or "").strip() for action in (actual, expected))
@@ -119,8 +122,10 @@ def _expected_message(actual: Action, expected: Action, on: _On) -> Verdict:
     given, wanted = marked_answer(mine), marked_answer(theirs)
     if given is None or wanted is None:
         return Verdict(0.0, "other_message", status=UNDECIDED)
+    on = options.on()
     if not same_answer(given, wanted, on):
-        return _differs("answer", given, wanted)
+        found = _differs("answer", given, wanted)
+        return found if options.open_answers else replace(found, status=DECIDED)
     return Verdict(1.0, "match", used=_needed(lambda some: same_answer(given, wanted, some), on))
 
 
@@ -184,10 +189,7 @@ class _Steps:
         """Whether two steps, a search with one query each, do the same."""
         if mine.category != theirs.category or mine.rest != theirs.rest:
             return False
-        # A tool that is not on offer answers with an error, one of the same kind that is does not.
-        if mine.name != theirs.name and (
-            "tool_names" not in on or not self._defaults.keys().isdisjoint((mine.name, theirs.name))
-        ):
+        if mine.name != theirs.name and not ("tool_names" in on and self._are_one_tool(mine, theirs)):
             return False
         return (
             _same_pages(mine, theirs, on)
@@ -198,6 +200,10 @@ class _Steps:
             )
             and _same_text(mine, theirs, on)
         )
+
+    def _are_one_tool(self, mine: Step, theirs: Step) -> bool:
+        """Tools of a known kind, of which none is on offer: one that is would answer, the other with an error."""
+        return mine.category != OTHER and self._defaults.keys().isdisjoint((mine.name, theirs.name))
 
     def _same_place(self, mine: Step, theirs: Step, on: _On) -> bool:
         if mine.places == theirs.places:

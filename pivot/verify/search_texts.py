@@ -101,6 +101,7 @@ _IRREGULAR = word_set("beat beaten won wrote written led made built taught met s
 _PERCENT = re.compile(r"\s{0,4}\bper ?cent\b", re.I)
 _SIGNS = re.compile(r"(?<![\w.])-(?=\d)|%")
 _MONTH = re.compile(MONTH)
+_facts = lru_cache(maxsize=64)(facts)
 
 
 def same_answer(actual: str, expected: str, on: Set[str]) -> bool:
@@ -121,7 +122,7 @@ def same_answer(actual: str, expected: str, on: Set[str]) -> bool:
 
 def _same_facts(sides: Sequence[str], tokens: Sequence[Sequence["_Token"]]) -> bool:
     """The same numbers, dates and ids in the same order, where one only has more words, and no names among them."""
-    found = [facts(text).all() for text in sides]
+    found = [_facts(text).all() for text in sides]
     if not found[0] or found[0] != found[1]:
         return False
     if len(found[0]) > 1 and len({tuple(token.value for token in side if token.value) for side in tokens}) > 1:
@@ -303,9 +304,10 @@ class _Query:
     def shortened(self, other: "_Query") -> "_Query":
         """The query with the other one's acronyms in place of the words whose initials they are."""
         tokens = list(self.tokens)
-        known = {token.low for token in other.said.tokens if token.acronym} - set(tokens)
+        acronyms = {token.low for token in other.said.tokens if token.acronym}
+        known = {token for token in other.tokens if token.casefold() in acronyms} - set(tokens)
         for acronym in sorted(known)[:_MOST_ACRONYMS]:
-            at = "".join(token[0] for token in tokens).casefold().find(acronym)
+            at = "".join(token[0] for token in tokens).casefold().find(acronym.casefold())
             if at >= 0:
                 tokens[at : at + len(acronym)] = [acronym]
         return self if len(tokens) == len(self.tokens) else _Query(self.said, tuple(tokens), _stems(tokens))
