@@ -55,7 +55,8 @@ examples:
 
 Every assistant turn becomes a candidate (candidates.jsonl; held out ones validation.jsonl) or a counted skip: read
 report.json, and skipped.jsonl for file, line and reason; `without_tools` there counts rows whose calls name no tool on
-offer (give --tools). Memory holds one record at a time; a JSON array, or the `simulations` of a results file, may be of any length.
+offer (give --tools). Memory holds one record at a time; a JSON array, or the `simulations` of a results file, may be of
+any length.
 """
 
 
