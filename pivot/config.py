@@ -14,7 +14,12 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
 from pivot.errors import UserError
+from pivot.grpo.options import rules as grpo_rules
 from pivot.mine.select import PRESETS
+from pivot.precision import Precision
+from pivot.precision import rules as precision_rules
+from pivot.train.options import OptimizerSection
+from pivot.train.options import rules as optimizer_rules
 
 REPLACED = "verify.domains."  # a verifier replaces another, it is not merged into it
 FREE = ("evaluate.models.", REPLACED)  # mappings whose keys are the user's own
@@ -33,6 +38,7 @@ class ModelSection:
     path: str = "pivot/world/tiny-moe"
     dtype: str = "float32"
     freeze_router: bool = True
+    router_aux_loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +48,10 @@ class ParallelSection:
     pipeline: int = 1
     expert: int = 1
     expert_tensor: int = 1
+    context: int = 1
+    virtual_pipeline: int | None = None
     sequence: bool | None = None
+    recompute: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,18 +106,22 @@ class MineSection:
 @dataclass(frozen=True, slots=True)
 class GrpoSection:
     advantage: str = "group"
+    malformed_advantage: float | None = None
+    reduction: str = "token"
+    mask_over_long: bool = False
     clip_low: float = 0.2
     clip_high: float = 0.2
-
-
-@dataclass(frozen=True, slots=True)
-class OptimizerSection:
-    lr: float = 1e-6
-    warmup_steps: int = 0
-    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
-    eps: float = 1e-8
-    weight_decay: float = 0.0
-    clip_grad: float = 1.0
+    clip_dual: float | None = None
+    entropy: float = 0.0
+    kl_coefficient: float = 0.0
+    kl_estimator: str = "k3"
+    kl_in: str = "loss"
+    old_logprobs: str = "policy"
+    mismatch: str = "token_tis"
+    mismatch_cap: float = 5.0
+    icepop_low: float = 0.5
+    icepop_high: float = 5.0
+    sequence_threshold: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,11 +130,14 @@ class TrainSection:
     prompts_per_step: int = 8
     group_size: int = 8
     micro_batch_tokens: int = 8192
+    shared_prefix: bool = True
     validate_every: int = 10
     validation_pivots: int = 32
     validation_samples: int = 4
     checkpoint_every: int = 10
+    checkpoint_async: bool = True
     keep_checkpoints: int = 2
+    keep_best: str | None = "validation/reward_mean"
     kl_every: int = 5
     probe_every: int = 1
     probe_sequences: int = 4
@@ -133,7 +149,6 @@ class SupervisedSection:
     data: str = "corpus"
     steps: int = 2000
     tokens_per_step: int = 4096
-    min_lr_ratio: float = 0.1
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +174,7 @@ class Config:
     run: RunSection = field(default_factory=RunSection)
     model: ModelSection = field(default_factory=ModelSection)
     parallel: ParallelSection = field(default_factory=ParallelSection)
+    precision: Precision = field(default_factory=Precision)
     data: DataSection = field(default_factory=DataSection)
     rollout: RolloutSection = field(default_factory=RolloutSection)
     prompt: PromptSection = field(default_factory=PromptSection)
@@ -222,10 +238,15 @@ def check(config: Config) -> None:
     """Refuse values that no room could use, before anything heavy is imported."""
     rules: list[tuple[str, Any, bool, str]] = [
         ("model.dtype", config.model.dtype, config.model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
+        *model_rules(config.model, config.parallel),
         ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
         *mining_rules(config.mine),
         ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
+        ("train.checkpoint_every", config.train.checkpoint_every, config.train.checkpoint_every >= 1, "at least 1"),
+        ("train.keep_checkpoints", config.train.keep_checkpoints, config.train.keep_checkpoints >= 1, "at least 1"),
+        ("train.keep_best", config.train.keep_best, config.train.keep_best is None or
+         bool(config.train.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
         ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
         ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
@@ -234,14 +255,26 @@ def check(config: Config) -> None:
          "keep, strip or last"),
         ("prompt.over_long", config.prompt.over_long, config.prompt.over_long in ("skip", "truncate"),
          "skip or truncate"),
-        ("grpo.advantage", config.grpo.advantage, config.grpo.advantage in ("group", "leave_one_out"),
-         "group or leave_one_out"),
+        *grpo_rules(dataclasses.asdict(config.grpo)),
+        *optimizer_rules(config.optimizer),
+        *precision_rules(config.precision, config.model.dtype),
         ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
          "corpus or candidates"),
     ]  # fmt: skip
     for key, value, ok, wanted in rules:
         if not ok:
             raise UserError(f"configuration key '{key}' is {value!r}: it must be {wanted}")
+
+
+def model_rules(model: ModelSection, parallel: ParallelSection) -> list[tuple[str, Any, bool, str]]:
+    """(key, value, whether it can be used, what it must be) of how the policy is built and spread."""
+    return [
+        ("model.router_aux_loss", model.router_aux_loss, model.router_aux_loss >= 0, "0 (none) or positive"),
+        ("model.router_aux_loss", model.router_aux_loss, not (model.router_aux_loss and model.freeze_router),
+         "0 while model.freeze_router is true: it would train nothing but what feeds the frozen router"),
+        ("parallel.recompute", parallel.recompute, parallel.recompute in (None, "selective", "full"),
+         "null, selective or full"),
+    ]  # fmt: skip
 
 
 def mining_rules(mine: MineSection) -> list[tuple[str, Any, bool, str]]:
@@ -269,7 +302,8 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
 
     Args:
         recipe: a file name under `conf/recipes` without suffix, a path to a YAML file, or None for the base alone.
-        overrides: Hydra overrides such as `train.steps=20`.
+        overrides: Hydra overrides such as `train.steps=20`; `grpo=swe` sets all that `conf/grpo/swe.yaml` says, on
+            top of the recipe and under the other overrides.
 
     Raises:
         UserError: no such recipe, or an override of a key that does not exist.
@@ -280,21 +314,22 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
     from hydra.errors import ConfigCompositionException, HydraException
 
     directory, name = CONF_DIR, "pivotrl"
-    extra: list[str] = []
     if recipe and (path := Path(recipe)).suffix in (".yaml", ".yml"):
         if not path.is_file():
             raise UserError(f"{path}: no such configuration file (give a file, or one of {', '.join(recipes())})")
         directory, name = path.resolve().parent, path.stem
-        extra = [f"hydra.searchpath=[file://{CONF_DIR}]"]
     elif recipe:
         if recipe not in recipes():
             raise UserError(f"no recipe '{recipe}' in conf/recipes: there are {', '.join(recipes())}")
-        name = f"recipes/{recipe}"
-    written, replaced = [], []
+        directory, name = CONF_DIR / "recipes", recipe
+    written, replaced = [f"hydra.searchpath=[file://{CONF_DIR}]"], []
     for override in overrides:
         key = override.split("=", 1)[0].lstrip("+~")
         if "=" not in override:
             raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
+        if key == "grpo":
+            written.append(f"+{preset(override)}")
+            continue
         free = key.startswith(FREE)
         if key not in all_keys() and not free:
             raise unknown_key(key)
@@ -304,13 +339,21 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
             written.append(f"++{override.lstrip('+')}" if free else override)
     try:
         with initialize_config_dir(str(directory), version_base="1.3"):
-            composed = hydra_compose(name, overrides=written + extra)
+            composed = hydra_compose(name, overrides=written)
             with open_dict(composed):
                 for parsed in OverridesParser.create().parse_overrides(replaced):
                     OmegaConf.update(composed, parsed.key_or_group, parsed.value(), merge=False)
             return composed
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise UserError(f"cannot compose {recipe or 'conf/pivotrl.yaml'}: {str(error).splitlines()[0]}") from None
+
+
+def preset(override: str) -> str:
+    """`grpo=name`, refused where there is no such file."""
+    known = sorted(path.stem for path in (CONF_DIR / "grpo").glob("*.yaml"))
+    if override.split("=", 1)[1] not in known:
+        raise UserError(f"'{override}': the presets in conf/grpo are {', '.join(known)}")
+    return override.lstrip("+")
 
 
 def recipes() -> list[str]:

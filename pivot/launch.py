@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pivot.config import Config, save
 from pivot.errors import UserError
+from pivot.precision import environment
 
 RECIPES_DIR = Path(__file__).resolve().parent.parent / "recipes"
 
@@ -45,6 +46,7 @@ def launch(recipe: str, config: Config, directory: Path, ranks: int) -> None:
     save(config, directory / f"{recipe}.yaml")
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")  # read when torch is imported
+    os.environ.update(environment(config.precision))  # read when Transformer Engine is imported
     settings = LaunchConfig(
         min_nodes=1, max_nodes=1, nproc_per_node=ranks, max_restarts=0, run_id=f"{recipe}-{os.getpid()}",
         rdzv_backend="c10d", rdzv_endpoint=f"127.0.0.1:{free_port()}", local_addr="127.0.0.1",

@@ -13,9 +13,10 @@ class Layout:
     Attributes:
         tensor: ranks that share one layer.
         pipeline: stages.
-        expert: ranks over which the experts are spread (inside tensor x data).
+        expert: ranks over which the experts are spread (inside tensor x context x data).
         expert_tensor: ranks that share one expert.
         virtual_pipeline: model chunks a stage, or None for one (needs ``pipeline`` > 1).
+        context: ranks that share the tokens of a pack.
         sequence: sequence parallelism; None: on for an MoE with ``tensor`` > 1, where Megatron needs it.
     """
 
@@ -25,10 +26,11 @@ class Layout:
     expert_tensor: int = 1
     virtual_pipeline: int | None = None
     sequence: bool | None = None
+    context: int = 1
 
     def check(self, world: int) -> None:
         """Raises UserError with the arithmetic when the layout does not fit ``world`` ranks."""
-        for name in ("tensor", "pipeline", "expert", "expert_tensor"):
+        for name in ("tensor", "pipeline", "context", "expert", "expert_tensor"):
             if getattr(self, name) < 1:
                 raise UserError(f"parallel.{name} is {getattr(self, name)}: it must be at least 1")
         if self.virtual_pipeline is not None and (self.virtual_pipeline < 2 or self.pipeline < 2):
@@ -36,11 +38,16 @@ class Layout:
                 f"parallel.virtual_pipeline is {self.virtual_pipeline} with pipeline {self.pipeline}: "
                 "interleaving needs at least 2 chunks and 2 stages; leave it empty"
             )
-        dense = self.tensor * self.pipeline
+        self.sequence_parallel(moe=False)
+        dense = self.tensor * self.pipeline * self.context
         if world % dense:
+            factors = f"tensor {self.tensor} x pipeline {self.pipeline}"
+            keys = "parallel.tensor, parallel.pipeline"
+            if self.context > 1:
+                factors, keys = f"{factors} x context {self.context}", f"{keys}, parallel.context"
             raise UserError(
-                f"{world} ranks do not divide by tensor {self.tensor} x pipeline {self.pipeline} = {dense}: "
-                f"start a multiple of {dense} ranks or change parallel.tensor, parallel.pipeline"
+                f"{world} ranks do not divide by {factors} = {dense}: "
+                f"start a multiple of {dense} ranks or change {keys}"
             )
         expert = self.expert_tensor * self.expert * self.pipeline
         if world % expert:
@@ -49,6 +56,17 @@ class Layout:
                 f"pipeline {self.pipeline} = {expert}: start a multiple of {expert} ranks or change "
                 "parallel.expert_tensor, parallel.expert"
             )
+
+    def spare_micro_batches(self, count: int) -> int:
+        """How many empty micro-batches Megatron's interleaved schedule needs beside ``count`` others.
+
+        It takes multiples of its stages. With two stages and two micro-batches the first stage has none left after
+        its warm-up, its sends and receives no longer pair up with the other's, and both wait for ever (schedules.py of
+        megatron-core 0.16.1); four work.
+        """
+        if self.virtual_pipeline is None:
+            return 0
+        return max(2 * self.pipeline, count + -count % self.pipeline) - count
 
     def sequence_parallel(self, moe: bool) -> bool:
         """Whether sequence parallelism is on for this layout.
@@ -74,5 +92,7 @@ def layout(parallel: ParallelSection) -> Layout:
         pipeline=parallel.pipeline,
         expert=parallel.expert,
         expert_tensor=parallel.expert_tensor,
+        virtual_pipeline=parallel.virtual_pipeline,
         sequence=parallel.sequence,
+        context=parallel.context,
     )

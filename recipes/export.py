@@ -12,10 +12,10 @@ from pivot import ranks
 from pivot.config import Config
 from pivot.errors import UserError
 from pivot.layout import layout
-from pivot.policy import PackedSample, Policy, initialize
+from pivot.policy import PackedGroup, Policy, initialize
 from pivot.program import program
 from pivot.train.assemble import optimizer
-from pivot.train.callbacks import newest
+from pivot.train.retention import newest
 
 LIMIT = {"float32": 1e-4, "bfloat16": 0.5}
 
@@ -48,7 +48,7 @@ def logprob_gap(policy: Policy, directory: Path) -> float:
     """Largest difference on 4 random sequences of 64 tokens; every rank takes part, rank 0 asks transformers."""
     generator = torch.Generator().manual_seed(0)
     tokens = torch.randint(0, policy.hf_config["vocab_size"], (4, 64), generator=generator)
-    [(ours, _)] = policy.logprobs([[PackedSample(row, 1) for row in tokens]])
+    [(ours, _)] = policy.logprobs([[PackedGroup.sequence(row, 1) for row in tokens]])
     gap = 0.0
     if ranks.rank() == 0:
         model = AutoModelForCausalLM.from_pretrained(directory, dtype=torch.float32).eval()

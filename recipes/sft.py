@@ -19,7 +19,7 @@ from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder
-from pivot.train.assemble import build_trainer, optimizer
+from pivot.train.assemble import build_trainer, optimizer, schedule
 from pivot.train.callbacks import LossLine
 from pivot.world.corpus import documents
 
@@ -33,14 +33,13 @@ def main(config: Config) -> None:
         dtype=getattr(torch, config.model.dtype),
         optimizer=optimizer(config),
         freeze_router=config.model.freeze_router,
+        recompute=config.parallel.recompute,
+        precision=config.precision,
     )
     steps = config.supervised.steps
     module = SupervisedModule(
         policy,
-        lr=config.optimizer.lr,
-        warmup=config.optimizer.warmup_steps,
-        steps=steps,
-        min_lr_ratio=config.supervised.min_lr_ratio,
+        schedule=schedule(config, steps=steps, default="cosine"),
         micro_batch_tokens=config.train.micro_batch_tokens,
     )
     loader = StepLoader(lambda: stream(config), tokens_per_step=config.supervised.tokens_per_step, steps=steps)

@@ -11,8 +11,10 @@ import torch
 from torch.utils.data import DataLoader
 
 from pivot import ranks
-from pivot.config import Config
-from pivot.grpo.losses import Clip
+from pivot.config import Config, GrpoSection
+from pivot.grpo.losses import Clip, Kl
+from pivot.grpo.mismatch import Correction
+from pivot.grpo.objective import Objective
 from pivot.layout import layout
 from pivot.mine.groups import Scorer, Turn
 from pivot.mine.turns import read_turns
@@ -21,7 +23,8 @@ from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest
-from pivot.train.assemble import build_trainer, optimizer
+from pivot.train.assemble import build_trainer, optimizer, schedule
+from pivot.train.batches import Packing
 from pivot.train.callbacks import StepLine
 from pivot.train.loader import PivotLoader
 from pivot.train.module import PivotModule, StepSettings
@@ -39,6 +42,8 @@ def main(config: Config) -> None:
         dtype=getattr(torch, config.model.dtype),
         optimizer=optimizer(config),
         freeze_router=config.model.freeze_router,
+        recompute=config.parallel.recompute,
+        precision=config.precision,
     )
     engine = start_engine(config)
     module = build_module(config, policy, engine)
@@ -70,7 +75,8 @@ def start_engine(config: Config) -> Engine:
 
 def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
     reference = None
-    if config.train.kl_every:
+    kl_every = 1 if config.grpo.kl_coefficient else config.train.kl_every
+    if kl_every:
         dtype = getattr(torch, config.model.dtype)
         reference = Policy.from_hf(config.model.path, layout(config.parallel), dtype=dtype, optimizer=None)
     settings = StepSettings(
@@ -78,18 +84,20 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
         group_size=config.train.group_size,
         validation_samples=config.train.validation_samples,
         sampling=Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens),
-        lr=config.optimizer.lr,
-        warmup_steps=config.optimizer.warmup_steps,
-        kl_every=config.train.kl_every,
+        schedule=schedule(config, steps=config.train.steps, default="constant"),
+        kl_every=kl_every,
         probe_every=config.train.probe_every,
         probe_sequences=config.train.probe_sequences,
         probe_limit=config.train.probe_limit,
     )
     grpo = Grpo(
         estimator=config.grpo.advantage,
-        clip=Clip(config.grpo.clip_low, config.grpo.clip_high),
+        reduction=config.grpo.reduction,
+        objective=objective(config.grpo),
         temperature=config.rollout.temperature,
-        micro_batch_tokens=config.train.micro_batch_tokens,
+        packing=Packing(config.train.micro_batch_tokens, config.train.shared_prefix, policy.pair_cost),
+        malformed_advantage=config.grpo.malformed_advantage,
+        mask_over_long=config.grpo.mask_over_long,
     )
     scorer = Scorer(
         action_parser(config.prompt.tool_parser, engine.tokenizer),
@@ -97,6 +105,16 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
     )
     manifest = Manifest.from_checkpoint(config.model.path)
     return PivotModule(policy, reference, engine, manifest, scorer, grpo, settings)
+
+
+def objective(grpo: GrpoSection) -> Objective:
+    """The loss of a token as the configuration wants it."""
+    pull = Kl(grpo.kl_coefficient, grpo.kl_estimator, grpo.kl_in) if grpo.kl_coefficient else None
+    correction = Correction(
+        grpo.mismatch, grpo.mismatch_cap, grpo.icepop_low, grpo.icepop_high, grpo.sequence_threshold
+    )
+    clip = Clip(grpo.clip_low, grpo.clip_high, grpo.clip_dual)
+    return Objective(clip, correction, grpo.old_logprobs, grpo.entropy, pull)
 
 
 def validation_turns(config: Config, prompts: PromptEncoder, room: int) -> list[Turn]:

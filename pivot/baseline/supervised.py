@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from pivot.mine.groups import Turn
-from pivot.policy import PackedSample, Policy, data_parallel_rank, data_parallel_size
+from pivot.policy import PackedGroup, Policy, data_parallel_rank, data_parallel_size
 from pivot.prompt import PromptEncoder
 from pivot.train.packing import plan
-from pivot.train.schedule import cosine
+from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 
 
@@ -91,31 +91,26 @@ class StepLoader:
 class SupervisedModule(pl.LightningModule):
     """Weighted mean cross-entropy over the tokens of the whole batch, exact under any split."""
 
-    def __init__(
-        self, policy: Policy, *, lr: float, warmup: int, steps: int, min_lr_ratio: float, micro_batch_tokens: int
-    ) -> None:
+    def __init__(self, policy: Policy, *, schedule: Schedule, micro_batch_tokens: int) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.policy = policy
-        self.lr = lr
-        self.warmup = warmup
-        self.steps = steps
-        self.min_lr_ratio = min_lr_ratio
+        self.schedule = schedule
         self.micro_batch_tokens = micro_batch_tokens
 
     def training_step(self, documents: list[Document], batch_idx: int) -> None:
         """One update on one batch of documents, the same list on every rank."""
         total = sum(sum(document.loss_weights[1:]) for document in documents)
         lengths = [len(document.tokens) for document in documents]
-        mine = plan(lengths, data_parallel_size(), self.micro_batch_tokens)[data_parallel_rank()]
-        packed = [[PackedSample(torch.tensor(documents[i].tokens), 1) for i in indices] for indices in mine]
+        mine = plan(lengths, lengths, data_parallel_size(), self.micro_batch_tokens)[data_parallel_rank()]
+        packed = [[PackedGroup.sequence(torch.tensor(documents[i].tokens), 1) for i in indices] for indices in mine]
         weights = [torch.tensor([w for i in indices for w in documents[i].loss_weights[1:]]) for indices in mine]
 
         def loss(index: int, logprobs: Tensor, entropy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             value = -(logprobs * weights[index].to(logprobs.device)).sum() / total
             return value, {"loss": value.detach()}
 
-        lr = cosine(self.global_step, self.lr, self.warmup, self.steps, self.min_lr_ratio)
+        lr = self.schedule.rate(self.global_step)
 
         def update() -> tuple[float, float]:
             parts = self.policy.forward_backward(packed, loss)

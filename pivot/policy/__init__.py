@@ -10,7 +10,8 @@ cpu.install()
 
 from pivot.policy.checkpoint import CheckpointError, verify  # noqa: E402
 from pivot.policy.optimizer import OptimizerSettings  # noqa: E402
-from pivot.policy.policy import LossFn, PackedSample, Policy  # noqa: E402
+from pivot.policy.packing import PackedGroup  # noqa: E402
+from pivot.policy.policy import LossFn, Policy  # noqa: E402
 from pivot.policy.topology import (  # noqa: E402
     data_parallel_rank,
     data_parallel_size,
@@ -22,7 +23,7 @@ __all__ = [
     "CheckpointError",
     "LossFn",
     "OptimizerSettings",
-    "PackedSample",
+    "PackedGroup",
     "Policy",
     "data_parallel_rank",
     "data_parallel_size",

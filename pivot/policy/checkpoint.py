@@ -1,18 +1,15 @@
-"""Checkpoints that are complete or absent: weights, optimizer and every rank's random state.
+"""Checkpoints that are complete or absent: their files, how one is verified, and how one is loaded.
 
-The directory is written beside its final name, every file is flushed to disk, ``manifest.json`` with the size
-and hash of each file is written last, and only then is the directory renamed. Whatever is interrupted before
-that leaves a ``.tmp-`` directory that nothing reads. Weights and optimizer use Megatron's
-``dist_checkpointing`` (torch_dist), so another layout may read them.
+A checkpoint is a directory with Megatron's ``dist_checkpointing`` files in ``model`` (weights and optimizer, which
+another layout may read), every rank's random state in ``rng``, and ``manifest.json`` with the size and hash of each
+file and a hash of itself. ``checkpoint_write.py`` writes it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import os
 import random
-import shutil
 import warnings
 from dataclasses import asdict
 from pathlib import Path
@@ -21,47 +18,20 @@ from typing import Any, cast
 import numpy as np
 import torch
 import torch.distributed as dist
-import torch.distributed.checkpoint
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
 from megatron.core.dist_checkpointing.core import CheckpointingException
-from megatron.core.dist_checkpointing.strategies.torch import (
-    MCoreSavePlanner,
-    TorchDistSaveShardedStrategy,
-    _replace_state_dict_keys_with_sharded_keys,
-    mcore_to_pyt_state_dict,
-)
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer.optimizer import MegatronOptimizer
-from torch.distributed.checkpoint import FileSystemWriter
 
 from pivot.layout import Layout
 
-FORMAT = 1
+FORMAT = 2
 MANIFEST = "manifest.json"
+PARTS = {"format", "world", "layout", "extra", "files"}
 
 
 class CheckpointError(Exception):
-    """A checkpoint is absent, half written, damaged or of another model; the message is one line."""
-
-
-class _DirectSave(TorchDistSaveShardedStrategy):
-    """Megatron's torch_dist format, written by this process.
-
-    Megatron's own strategy spawns a manager process, which imports the running program once more (seconds,
-    and an error in a program without a ``__main__`` guard), and forks a process that holds gloo and engine
-    threads.
-    """
-
-    def save(self, sharded_state_dict: Any, checkpoint_dir: str | Path) -> None:
-        """Writes the sharded tensors of this rank below ``checkpoint_dir``; collective."""
-        renamed, _, _ = _replace_state_dict_keys_with_sharded_keys(sharded_state_dict, self.keep_only_main_replica)
-        torch.distributed.checkpoint.save(
-            mcore_to_pyt_state_dict(renamed, False),
-            storage_writer=FileSystemWriter(checkpoint_dir, sync_files=False),
-            planner=MCoreSavePlanner(
-                dedup_replicated_tensors=not self.keep_only_main_replica, flatten_state_dict=False
-            ),
-        )
+    """A checkpoint can't be written, or is absent, half written, damaged or of another model; one line."""
 
 
 def verify(directory: Path, *, hashes: bool = True) -> dict[str, Any]:
@@ -77,64 +47,55 @@ def verify(directory: Path, *, hashes: bool = True) -> dict[str, Any]:
     Raises:
         CheckpointError: with the reason.
     """
+    manifest = _read_manifest(directory)
+    for name, expected in manifest["files"].items():
+        _check_file(directory, name, expected, hashes=hashes)
+    return manifest
+
+
+def seal(content: dict[str, Any]) -> dict[str, Any]:
+    """``content`` with its own hash as ``sha256``, so that a flipped byte in a manifest shows as well."""
+    text = json.dumps(content, sort_keys=True)
+    return {**content, "sha256": hashlib.sha256(text.encode()).hexdigest()}
+
+
+def file_entry(file: Path) -> dict[str, Any]:
+    """What a manifest says about a file."""
+    return {"bytes": file.stat().st_size, "sha256": _sha256(file)}
+
+
+def _read_manifest(directory: Path) -> dict[str, Any]:
     try:
         manifest = json.loads((directory / MANIFEST).read_text(encoding="utf-8"))
     except FileNotFoundError as error:
         raise CheckpointError(f"{directory} is not a complete checkpoint: {MANIFEST} does not exist") from error
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise CheckpointError(f"{directory}/{MANIFEST} can't be read: {error}") from error
+    except ValueError as error:  # of JSON or of its encoding
         raise CheckpointError(f"{directory}/{MANIFEST} is damaged: {error}") from error
+    if not isinstance(manifest, dict):
+        raise CheckpointError(f"{directory}/{MANIFEST} is damaged: it holds no mapping")
     if manifest.get("format") != FORMAT:
         raise CheckpointError(f"{directory} has checkpoint format {manifest.get('format')}, not {FORMAT}")
-    for name, expected in manifest["files"].items():
-        file = directory / name
-        if not file.exists():
-            raise CheckpointError(f"{directory} is damaged: {name} is missing")
+    digest = manifest.pop("sha256", None)
+    if manifest.keys() != PARTS or seal(manifest)["sha256"] != digest:
+        raise CheckpointError(f"{directory}/{MANIFEST} is damaged: it does not match its own hash")
+    return manifest
+
+
+def _check_file(directory: Path, name: str, expected: dict[str, Any], *, hashes: bool) -> None:
+    """Raises CheckpointError when a file is not what the manifest says."""
+    file = directory / name
+    try:
         size = file.stat().st_size
         if size != expected["bytes"]:
             raise CheckpointError(f"{directory} is damaged: {name} has {size} bytes, not {expected['bytes']}")
         if hashes and _sha256(file) != expected["sha256"]:
             raise CheckpointError(f"{directory} is damaged: the content of {name} does not match its hash")
-    return dict(manifest)
-
-
-def save(
-    directory: Path,
-    chunks: list[GPTModel],
-    optimizer: MegatronOptimizer,
-    layout: Layout,
-    extra: dict[str, Any],
-) -> None:
-    """Writes a checkpoint; collective. ``directory`` holds it completely when this returns, on every rank.
-
-    Args:
-        directory: final place; what is there is replaced.
-        chunks: this rank's unwrapped model chunks.
-        optimizer: their optimizer.
-        layout: recorded, to know on loading whether random states apply.
-        extra: JSON-able state of the caller, returned by ``load``.
-    """
-    directory = directory.absolute()
-    temporary = directory.with_name(directory.name + ".tmp-writing")
-    text = json.dumps(extra)  # fails before anything is written
-    if dist.get_rank() == 0:
-        shutil.rmtree(temporary, ignore_errors=True)
-        (temporary / "model").mkdir(parents=True)
-        (temporary / "rng").mkdir()
-    dist.barrier()
-    _create_moments(optimizer)
-    metadata = _metadata()
-    dist_checkpointing.save(
-        _sharded(chunks, optimizer, metadata, loading=False),
-        str(temporary / "model"),
-        _DirectSave("torch_dist", 1),
-        content_metadata={key: value for key, value in metadata.items() if key != "dp_cp_group"},
-    )
-    torch.save(_random_state(), temporary / "rng" / f"{dist.get_rank():05d}.pt")
-    dist.barrier()
-    _seal(temporary, {"layout": asdict(layout), "extra": json.loads(text)})
-    if dist.get_rank() == 0:
-        _publish(temporary, directory)
-    dist.barrier()
+    except FileNotFoundError as error:
+        raise CheckpointError(f"{directory} is damaged: {name} is missing") from error
+    except OSError as error:
+        raise CheckpointError(f"{directory} is damaged: {name} can't be read: {error}") from error
 
 
 def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, layout: Layout) -> dict[str, Any]:
@@ -148,14 +109,14 @@ def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, 
     """
     directory = directory.absolute()
     manifest = _verify_together(directory)
-    metadata = _metadata()
+    metadata = content_metadata()
     metadata.update(dist_checkpointing.load_content_metadata(str(directory / "model")))
-    _create_moments(optimizer)
+    create_moments(optimizer)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # torch deprecates what Megatron 0.16.1 reads with
         try:
             state = dist_checkpointing.load(
-                _sharded(chunks, optimizer, metadata, loading=True),
+                sharded_state(chunks, optimizer, metadata, loading=True),
                 str(directory / "model"),
                 strict=dist_checkpointing.validation.StrictHandling.RAISE_ALL,
             )
@@ -176,7 +137,7 @@ def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, 
     return dict(manifest["extra"])
 
 
-def _metadata() -> dict[str, Any]:
+def content_metadata() -> dict[str, Any]:
     return {
         # the default, fully_sharded_model_space, does not work in 0.16.1
         "distrib_optim_sharding_type": "fully_reshardable",
@@ -186,7 +147,7 @@ def _metadata() -> dict[str, Any]:
     }
 
 
-def _sharded(
+def sharded_state(
     chunks: list[GPTModel], optimizer: MegatronOptimizer, metadata: dict[str, Any], *, loading: bool
 ) -> dict[str, Any]:
     models = {f"model{i}": chunk.sharded_state_dict(metadata=metadata) for i, chunk in enumerate(chunks)}
@@ -195,14 +156,14 @@ def _sharded(
     return {**models, "optimizer": state}
 
 
-def _create_moments(optimizer: MegatronOptimizer) -> None:
+def create_moments(optimizer: MegatronOptimizer) -> None:
     """Moments are made at the first step; a checkpoint has them from the start, hence always one form."""
     for part in optimizer.chained_optimizers:
         if part.init_state_fn is not None and part.optimizer is not None:
             part.init_state_fn(part.optimizer, part.config)
 
 
-def _random_state() -> dict[str, Any]:
+def random_state() -> dict[str, Any]:
     """Every random state of this rank, in types that ``torch.load(weights_only=True)`` accepts."""
     version, words, gauss = random.getstate()
     kind, keys, position, has_gauss, cached = cast("tuple[Any, ...]", np.random.get_state(legacy=True))
@@ -228,63 +189,31 @@ def _set_random_state(state: dict[str, Any]) -> None:
         torch.cuda.set_rng_state(state["cuda"])
 
 
-def _seal(temporary: Path, about: dict[str, Any]) -> None:
-    """Flushes and hashes every file (each rank takes a share), then writes the manifest."""
-    files = sorted(str(f.relative_to(temporary)) for f in temporary.rglob("*") if f.is_file())
-    mine = {}
-    for name in files[dist.get_rank() :: dist.get_world_size()]:
-        file = temporary / name
-        _flush(file)
-        mine[name] = {"bytes": file.stat().st_size, "sha256": _sha256(file)}
-    shares: list[Any] = [None] * dist.get_world_size()
-    dist.all_gather_object(shares, mine)
-    if dist.get_rank() == 0:
-        found = {name: entry for share in shares for name, entry in share.items()}
-        manifest = {
-            "format": FORMAT,
-            "world": dist.get_world_size(),
-            **about,
-            "files": dict(sorted(found.items())),
-        }
-        (temporary / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
-        for path in (temporary / MANIFEST, temporary / "model", temporary / "rng", temporary):
-            _flush(path)
-
-
-def _publish(temporary: Path, directory: Path) -> None:
-    """Gives the finished directory its name; an older checkpoint of that name goes only afterwards."""
-    old = directory.with_name(directory.name + ".tmp-old")
-    shutil.rmtree(old, ignore_errors=True)
-    if directory.exists():
-        directory.rename(old)
-    temporary.rename(directory)
-    _flush(directory.parent)
-    shutil.rmtree(old, ignore_errors=True)
-
-
 def _verify_together(directory: Path) -> dict[str, Any]:
-    """``verify`` on rank 0; its manifest, or its CheckpointError, on every rank."""
-    box: list[Any] = [None, None]
+    """``verify`` with the hashing shared among the ranks; the manifest, or a CheckpointError, on every rank."""
+    box: list[Any] = [None]
+    error: str | None = None
     if dist.get_rank() == 0:
         try:
-            box[0] = verify(directory)
-        except CheckpointError as error:
-            box[1] = str(error)
+            box[0] = verify(directory, hashes=False)
+        except CheckpointError as found:
+            error = str(found)
     dist.broadcast_object_list(box, src=0)
-    if box[1] is not None:
-        raise CheckpointError(box[1])
+    if box[0] is not None:
+        names = sorted(box[0]["files"])
+        try:
+            for name in names[dist.get_rank() :: dist.get_world_size()]:
+                _check_file(directory, name, box[0]["files"][name], hashes=True)
+        except CheckpointError as found:
+            error = str(found)
+    errors: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(errors, error)
+    for each in errors:
+        if each is not None:
+            raise CheckpointError(each)
     return dict(box[0])
 
 
 def _sha256(file: Path) -> str:
     with file.open("rb") as handle:
         return hashlib.file_digest(handle, "sha256").hexdigest()
-
-
-def _flush(path: Path) -> None:
-    """fsync of a file or directory."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -59,24 +59,47 @@ _ATTENTION = (
         ("self_attn.q_proj.weight", "self_attn.k_proj.weight", "self_attn.v_proj.weight"),
         Kind.QKV,
     ),
-    Rule("self_attention.q_layernorm.weight", ("self_attn.q_norm.weight",), Kind.WHOLE),
-    Rule("self_attention.k_layernorm.weight", ("self_attn.k_norm.weight",), Kind.WHOLE),
     Rule("self_attention.linear_proj.weight", ("self_attn.o_proj.weight",), Kind.COLUMNS),
     Rule("pre_mlp_layernorm.weight", ("post_attention_layernorm.weight",), Kind.WHOLE),
+)
+_QK_NORM = (
+    Rule("self_attention.q_layernorm.weight", ("self_attn.q_norm.weight",), Kind.WHOLE),
+    Rule("self_attention.k_layernorm.weight", ("self_attn.k_norm.weight",), Kind.WHOLE),
+)
+_QKV_BIAS = (
+    Rule(
+        "self_attention.linear_qkv.bias",
+        ("self_attn.q_proj.bias", "self_attn.k_proj.bias", "self_attn.v_proj.bias"),
+        Kind.QKV,
+    ),
 )
 _DENSE = (
     Rule("mlp.linear_fc1.weight", ("mlp.gate_proj.weight", "mlp.up_proj.weight"), Kind.GATED),
     Rule("mlp.linear_fc2.weight", ("mlp.down_proj.weight",), Kind.COLUMNS),
 )
-_MOE = (
-    Rule("mlp.router.weight", ("mlp.gate.weight",), Kind.WHOLE),
+_SHARED_EXPERT = (
     Rule(
-        "mlp.experts.linear_fc1.weight",
-        ("mlp.experts.{expert}.gate_proj.weight", "mlp.experts.{expert}.up_proj.weight"),
+        "mlp.shared_experts.linear_fc1.weight",
+        ("mlp.shared_expert.gate_proj.weight", "mlp.shared_expert.up_proj.weight"),
         Kind.GATED,
     ),
-    Rule("mlp.experts.linear_fc2.weight", ("mlp.experts.{expert}.down_proj.weight",), Kind.COLUMNS),
+    Rule("mlp.shared_experts.linear_fc2.weight", ("mlp.shared_expert.down_proj.weight",), Kind.COLUMNS),
+    Rule("mlp.shared_experts.gate_weight", ("mlp.shared_expert_gate.weight",), Kind.WHOLE),
 )
+
+
+def _experts(block: str, gate: str, up: str, down: str) -> tuple[Rule, ...]:
+    """The router and experts of a family that calls their parts so."""
+    names = [f"{block}.experts.{{expert}}.{part}.weight" for part in (gate, up, down)]
+    return (
+        Rule("mlp.router.weight", (f"{block}.gate.weight",), Kind.WHOLE),
+        Rule("mlp.experts.linear_fc1.weight", (names[0], names[1]), Kind.GATED),
+        Rule("mlp.experts.linear_fc2.weight", (names[2],), Kind.COLUMNS),
+    )
+
+
+_MOE = _experts("mlp", "gate_proj", "up_proj", "down_proj")
+_MIXTRAL = _experts("block_sparse_moe", "w1", "w3", "w2")
 # Transformer Engine fuses a norm into the linear layer after it; the weight is the same
 _ALIASES = {
     "self_attention.linear_qkv.layer_norm_weight": "input_layernorm.weight",
@@ -84,6 +107,8 @@ _ALIASES = {
 }
 _LAYER = re.compile(r"decoder\.layers\.(\d+)\.(.+)")
 _EXPERT = re.compile(r"mlp\.experts\.local_experts\.(\d+)\.(.+)")
+# grouped GEMM (TEGroupedMLP) has one module for all experts of a rank, with a weight for each
+_GROUPED = re.compile(r"mlp\.experts\.(linear_fc[12]\.weight)(\d+)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +128,11 @@ class Place:
 
 def layer_rules(shape: Shape) -> tuple[Rule, ...]:
     """The rules of one transformer layer."""
-    rules = _ATTENTION + (_MOE if shape.experts else _DENSE)
-    return tuple(
-        rule for rule in rules if shape.qk_norm or "_norm" not in rule.parts[0] or "self_attn" not in rule.parts[0]
-    )
+    attention = _ATTENTION + (_QK_NORM if shape.qk_norm else ()) + (_QKV_BIAS if shape.qkv_bias else ())
+    if not shape.experts:
+        return attention + _DENSE
+    experts = _MIXTRAL if shape.family == "mixtral" else _MOE
+    return attention + experts + (_SHARED_EXPERT if shape.shared else ())
 
 
 def places(shape: Shape) -> Iterator[tuple[Place, ...]]:
@@ -128,15 +154,18 @@ def part_shapes(place: Place, shape: Shape) -> tuple[tuple[int, ...], ...]:
     h, inner, q, kv = shape.hidden, shape.inner, shape.heads * shape.head, shape.groups * shape.head
     name = place.rule.megatron
     if place.rule.kind is Kind.QKV:
-        return (q, h), (kv, h), (kv, h)
+        rest = () if name.endswith("bias") else (h,)
+        return (q, *rest), (kv, *rest), (kv, *rest)
+    if "shared_experts" in name:
+        inner = shape.shared
     if place.rule.kind is Kind.GATED:
         return (inner, h), (inner, h)
     if place.rule.kind is Kind.ROWS:
         return ((shape.vocab, h),)
     if place.rule.kind is Kind.COLUMNS:
         return ((h, q if "linear_proj" in name else inner),)
-    if name == "mlp.router.weight":
-        return ((shape.experts, h),)
+    if name in ("mlp.router.weight", "mlp.shared_experts.gate_weight"):
+        return ((shape.experts if "router" in name else 1, h),)
     return ((shape.head,) if name.startswith("self_attention") else (h,),)
 
 
@@ -171,6 +200,8 @@ def local_parameters(chunks: Iterable[GPTModel], shape: Shape) -> Iterator[tuple
                 layer, name = int(match[1]) + offset, match[2]
             if match := _EXPERT.fullmatch(name):
                 expert, name = int(match[1]) + first_expert, "mlp.experts." + match[2]
+            elif match := _GROUPED.fullmatch(name):
+                expert, name = int(match[2]) + first_expert, "mlp.experts." + match[1]
             if shape.tied and name == "output_layer.weight":
                 name = "embedding.word_embeddings.weight"
             yield Place(rules[_ALIASES.get(name, name)], layer, expert), parameter
@@ -254,36 +285,24 @@ def _slice(source: Checkpoint, place: Place, shape: Shape, rank: int, parts: int
         return source.columns(names[0], rank, parts)
     pieces = [source.rows(name, rank, parts) for name in names]
     if kind is Kind.QKV:
-        pieces = [piece.view(shape.groups // parts, -1, shape.hidden) for piece in pieces]
-        return torch.cat(pieces, 1).reshape(-1, shape.hidden)
+        pieces = [piece.view(shape.groups // parts, -1, *piece.shape[1:]) for piece in pieces]
+        return torch.cat(pieces, 1).flatten(0, 1)
     return torch.cat(pieces)
 
 
-def _join(shards: list[Tensor], kind: Kind) -> Tensor:
-    """The full Megatron matrix from the shards of all tensor ranks."""
-    if len(shards) == 1 or kind is Kind.WHOLE:
-        return shards[0]
-    if kind is Kind.COLUMNS:
-        return torch.cat(shards, 1)
-    if kind is Kind.GATED:
-        gates, ups = zip(*(shard.chunk(2) for shard in shards), strict=True)
-        return torch.cat(gates + ups)
-    return torch.cat(shards)
-
-
-def _split(place: Place, full: Tensor, shape: Shape) -> Iterator[tuple[str, Tensor]]:
-    """The Hugging Face tensors of a full Megatron matrix, each in memory of its own."""
+def _split(place: Place, full: Tensor, shape: Shape, own: bool) -> Iterator[tuple[str, Tensor]]:
+    """The Hugging Face tensors of a full Megatron matrix, each in memory of its own; ``own``: such as ``full`` is."""
     if place.rule.kind is Kind.QKV:
         rows = shape.heads // shape.groups * shape.head
-        grouped = full.view(shape.groups, rows + 2 * shape.head, shape.hidden)
+        grouped = full.view(shape.groups, rows + 2 * shape.head, *full.shape[1:])
         pieces = grouped.split([rows, shape.head, shape.head], 1)
-        parts = [piece.reshape(-1, shape.hidden) for piece in pieces]
+        parts = [piece.flatten(0, 1) for piece in pieces]
     elif place.rule.kind is Kind.GATED:
         parts = list(full.chunk(2))
     else:
         parts = [full]
     for name, part in zip(place.names, parts, strict=True):
-        yield name, part.clone()
+        yield name, part if own and part is full else part.clone()
 
 
 @torch.no_grad()
@@ -292,20 +311,21 @@ def export(
 ) -> Iterator[tuple[str, Tensor]]:
     """Every full tensor under its Hugging Face name, on every rank, in the order of ``hf_shapes``.
 
-    With ``gradients`` it is the fp32 gradient of each (zeros for a frozen weight), else the weight.
+    With ``gradients`` it is the fp32 gradient of each (zeros for a frozen weight), else the weight. The distributed
+    optimizer reduces on each data-parallel rank only the gradients that it steps with there: with it they are partial.
 
-    Collective: all ranks must iterate to the end. Tensors have ``dtype``, are contiguous and not reused, so
-        that the
-    caller may keep them. At most one matrix of one layer (with all its experts) is held besides what was
-    yielded.
+    Collective: all ranks must iterate to the end. Tensors have ``dtype``, are contiguous and not reused, so that the
+    caller may keep them. Besides what was yielded, one matrix of one layer (with all its experts) is held: its shards
+    as gathered and, where tensor ranks' parts have to be interleaved, the result.
     """
     mine = {}
     for place, parameter in local_parameters(chunks, shape):
         if not gradients:
             mine[place] = parameter.data
+        elif parameter.requires_grad:
+            mine[place] = cast(Any, parameter).main_grad
         else:
-            frozen = not parameter.requires_grad
-            mine[place] = torch.zeros_like(parameter.data) if frozen else cast(Any, parameter).main_grad
+            mine[place] = torch.zeros_like(parameter.data, dtype=dtype)
     pipeline = parallel_state.get_pipeline_model_parallel_group()
     stages = dist.get_process_group_ranks(pipeline)
     held: list[Any] = [None] * len(stages)
@@ -320,33 +340,38 @@ def export(
             full = torch.empty(size, dtype=dtype, device=torch.cuda.current_device())
         if pipeline.size() > 1:
             dist.broadcast(full, src=stages[owner], group=pipeline)
+        own = len(group) == 1 and not (group[0] in mine and full.data_ptr() == mine[group[0]].data_ptr())
         for place, matrix in zip(group, full, strict=True):
-            yield from _split(place, matrix, shape)
+            yield from _split(place, matrix, shape, own)
 
 
 def _gather(group: tuple[Place, ...], mine: dict[Place, Tensor]) -> Tensor:
     """[places of ``group``, full matrix] from all tensor (and expert) ranks that hold a piece of it."""
-    kind = group[0].rule.kind
     if group[0].expert is None:
         ranks = parallel_state.get_tensor_model_parallel_group()
         local = mine[group[0]].unsqueeze(0)
-        parts = 1 if kind is Kind.WHOLE else ranks.size()
-        spread = 1
+        parts, spread = 1 if group[0].rule.kind is Kind.WHOLE else ranks.size(), 1
     else:
         ranks = parallel_state.get_expert_tensor_and_model_parallel_group()
         local = torch.stack([mine[place] for place in group if place in mine])
         parts = parallel_state.get_expert_tensor_parallel_world_size()
         spread = parallel_state.get_expert_model_parallel_world_size()
     if parts * spread == 1:
-        shards = [local]
-    else:
-        shards = [torch.empty_like(local) for _ in range(ranks.size())]
-        dist.all_gather(shards, local.contiguous(), group=ranks)
+        return local
+    shards = local.new_empty(parts * spread * local.size(0), *local.shape[1:])
+    dist.all_gather_into_tensor(shards, local, group=ranks)
     # ranks of the group are ordered with the tensor part running fastest
-    return torch.stack(
-        [
-            _join([shards[owner * parts + part][i] for part in range(parts)], kind)
-            for owner in range(spread)
-            for i in range(local.size(0))
-        ]
-    )
+    return _join(shards.view(spread, parts, *local.shape), group[0].rule.kind)
+
+
+def _join(shards: Tensor, kind: Kind) -> Tensor:
+    """[owners, parts, matrices of an owner, rows, …] -> [matrices, all rows, …]; copies only what has to move."""
+    owners, parts, count, rows, *rest = shards.shape
+    if kind is Kind.COLUMNS:
+        joined = shards.permute(0, 2, 3, 1, 4).reshape(owners * count, rows, -1)
+    elif kind is Kind.GATED:
+        halves = shards.view(owners, parts, count, 2, rows // 2, *rest)
+        joined = halves.permute(0, 2, 3, 1, 4, 5).reshape(owners * count, parts * rows, *rest)
+    else:
+        joined = shards.transpose(1, 2).reshape(owners * count, parts * rows, *rest)
+    return joined

@@ -12,15 +12,16 @@ import torch
 import torch.nn.functional as F
 from megatron.core import parallel_state
 from megatron.core.models.gpt import GPTModel
-from megatron.core.tensor_parallel import gather_from_sequence_parallel_region
 from megatron.core.transformer import TransformerConfig
-from torch import Tensor
 
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import spec
+from pivot.policy.attention import PackRotary
+from pivot.policy.head import ScoringHead
 
-FAMILIES = ("qwen3_moe", "qwen3", "llama")
+FAMILIES = ("qwen3_moe", "qwen3", "llama", "mixtral", "qwen2_moe", "qwen2")
+EXPERTS = ("qwen3_moe", "mixtral", "qwen2_moe")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,19 @@ class Shape:
     rope_theta: float
     tied: bool
     qk_norm: bool
+    qkv_bias: bool
+    shared: int  # inner size of the shared expert; 0: none
     positions: int
+
+
+def pair_cost(shape: Shape) -> float:
+    """What a query-key pair of attention costs in all layers, in units of what a token costs outside attention.
+
+    By counting multiplications: two head features a pair and head, against the weights that a token meets.
+    """
+    q, kv, h = shape.heads * shape.head, shape.groups * shape.head, shape.hidden
+    attention = h * (q + 2 * kv) + q * h
+    return 2 * q / (attention + 3 * h * shape.inner * (shape.topk or 1))
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -68,7 +81,7 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
     if family not in FAMILIES:
         raise UserError(f"config.json: model_type {family!r} is not supported, only {', '.join(FAMILIES)}")
     _refuse_features(config)
-    moe = family == "qwen3_moe"
+    moe = family in EXPERTS
     try:
         heads = config["num_attention_heads"]
         return Shape(
@@ -79,15 +92,17 @@ def read_shape(config: Mapping[str, Any]) -> Shape:
             groups=config.get("num_key_value_heads") or heads,
             head=config.get("head_dim") or config["hidden_size"] // heads,
             vocab=config["vocab_size"],
-            inner=config["moe_intermediate_size" if moe else "intermediate_size"],
+            inner=config["moe_intermediate_size" if moe and family != "mixtral" else "intermediate_size"],
             # older files call it num_experts, newer ones num_local_experts
             experts=(config.get("num_experts") or config["num_local_experts"]) if moe else 0,
             topk=config["num_experts_per_tok"] if moe else 0,
-            renormalise=bool(config.get("norm_topk_prob", False)) if moe else False,
+            renormalise=family == "mixtral" or (moe and bool(config.get("norm_topk_prob", False))),
             eps=config["rms_norm_eps"],
             rope_theta=_rope_theta(config),
             tied=bool(config.get("tie_word_embeddings", False)),
-            qk_norm=family != "llama",
+            qk_norm=family in ("qwen3_moe", "qwen3"),
+            qkv_bias=family in ("qwen2_moe", "qwen2"),
+            shared=config["shared_expert_intermediate_size"] if family == "qwen2_moe" else 0,
             positions=config.get("max_position_embeddings", 4096),
         )
     except KeyError as error:
@@ -99,11 +114,15 @@ def _refuse_features(config: Mapping[str, Any]) -> None:
         ("attention_bias", (False, None)),
         ("mlp_bias", (False, None)),
         ("use_sliding_window", (False, None)),
+        # Qwen writes a window that use_sliding_window switches off
+        ("sliding_window", (config.get("sliding_window"),) if "use_sliding_window" in config else (None,)),
         ("attention_dropout", (0, 0.0, None)),
         ("hidden_act", ("silu",)),
         ("decoder_sparse_step", (1, None)),
         ("mlp_only_layers", ([], None)),
         ("pretraining_tp", (1, None)),
+        ("qkv_bias", (True,)),
+        ("router_jitter_noise", (0, 0.0, None)),
     ):
         if key in config and config[key] not in plain:
             raise UserError(f"config.json: {key} = {config[key]!r} is not supported, only {plain[0]!r}")
@@ -123,14 +142,16 @@ def _rope_theta(config: Mapping[str, Any]) -> float:
 
 def check_layout(shape: Shape, layout: Layout) -> None:
     """Raises UserError, with the arithmetic, when the model cannot be cut as ``layout`` says."""
-    stages = layout.pipeline * (layout.virtual_pipeline or 1)
+    chunks = layout.virtual_pipeline or 1
+    stages = f"pipeline {layout.pipeline} x virtual_pipeline {chunks}" if chunks > 1 else "pipeline"
     inner_parts = layout.expert_tensor if shape.experts else layout.tensor
     for what, size, key, parts in (
         ("attention heads", shape.heads, "tensor", layout.tensor),
         ("key/value heads", shape.groups, "tensor", layout.tensor),
         ("vocabulary entries", shape.vocab, "tensor", layout.tensor),
         ("inner features", shape.inner, "expert_tensor" if shape.experts else "tensor", inner_parts),
-        ("layers", shape.layers, "pipeline (x virtual_pipeline)", stages),
+        ("inner features of the shared expert", shape.shared, "tensor", layout.tensor),
+        ("layers", shape.layers, stages, layout.pipeline * chunks),
     ):
         if size % parts:
             raise UserError(f"{size} {what} do not divide by parallel.{key} = {parts}: choose a divisor of {size}")
@@ -140,7 +161,9 @@ def check_layout(shape: Shape, layout: Layout) -> None:
         raise UserError(f"{shape.experts} experts do not divide by parallel.expert = {layout.expert}")
 
 
-def transformer_config(shape: Shape, layout: Layout, dtype: torch.dtype, recompute: str | None) -> TransformerConfig:
+def transformer_config(
+    shape: Shape, layout: Layout, dtype: torch.dtype, recompute: str | None, more: Mapping[str, Any]
+) -> TransformerConfig:
     """Megatron's configuration for ``shape`` under ``layout`` with parameters in ``dtype``.
 
     Args:
@@ -148,6 +171,7 @@ def transformer_config(shape: Shape, layout: Layout, dtype: torch.dtype, recompu
         layout: the parallel sizes, already initialised.
         dtype: torch.float32 or torch.bfloat16.
         recompute: None, "selective" (attention) or "full" (every layer).
+        more: fields of the precision.
     """
     if dtype not in (torch.float32, torch.bfloat16):
         raise UserError(f"policy dtype {dtype} is not supported: use float32 or bfloat16")
@@ -163,6 +187,7 @@ def transformer_config(shape: Shape, layout: Layout, dtype: torch.dtype, recompu
         gated_linear_unit=True,
         activation_func=F.silu,
         add_bias_linear=False,
+        add_qkv_bias=shape.qkv_bias,
         qk_layernorm=shape.qk_norm,
         attention_dropout=0.0,
         hidden_dropout=0.0,
@@ -171,6 +196,7 @@ def transformer_config(shape: Shape, layout: Layout, dtype: torch.dtype, recompu
         virtual_pipeline_model_parallel_size=layout.virtual_pipeline,
         expert_model_parallel_size=layout.expert,
         expert_tensor_parallel_size=layout.expert_tensor,
+        context_parallel_size=layout.context,
         sequence_parallel=layout.sequence_parallel(moe=bool(shape.experts)),
         params_dtype=dtype,
         pipeline_dtype=dtype,
@@ -189,6 +215,7 @@ def transformer_config(shape: Shape, layout: Layout, dtype: torch.dtype, recompu
         cuda_graph_scope=[],
         **_moe_options(shape),
         **_recompute_options(recompute),
+        **more,
     )
 
 
@@ -199,7 +226,9 @@ def _moe_options(shape: Shape) -> dict[str, Any]:
         "num_moe_experts": shape.experts,
         "moe_router_topk": shape.topk,
         "moe_ffn_hidden_size": shape.inner,
-        "moe_grouped_gemm": False,
+        "moe_shared_expert_intermediate_size": shape.shared or None,
+        "moe_shared_expert_gate": shape.shared > 0,
+        "moe_grouped_gemm": spec.grouped_gemm(),
         # no auxiliary loss and no expert bias: routing is trained only where the caller unfreezes it
         "moe_router_load_balancing_type": "none",
         "moe_aux_loss_coeff": 0.0,
@@ -220,32 +249,10 @@ def _recompute_options(recompute: str | None) -> dict[str, Any]:
     raise UserError(f"recompute {recompute!r} is unknown: use selective, full or nothing")
 
 
-class ScoredRows:
-    """Makes the output layer compute logits only where a token is scored.
-
-    A pivot is a long history and a short action, so most positions need no logits. As a forward pre-hook of
-    the output layer it gathers the sequence over tensor ranks and keeps the chosen rows.
-    """
-
-    def __init__(self, sequence_parallel: bool) -> None:
-        self._sequence_parallel = sequence_parallel
-        self.rows: Tensor | None = None  # [n] int64, set before each forward pass
-
-    def __call__(self, module: Any, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        """inputs[0]: [sequence (/ tensor ranks), 1, hidden] -> [n, 1, hidden]."""
-        if self.rows is None:
-            raise RuntimeError("ScoredRows.rows was not set before the forward pass")
-        hidden = inputs[0]
-        if self._sequence_parallel:
-            # the output layer all-reduces its input gradient itself, hence no reduce-scatter in backward
-            hidden = gather_from_sequence_parallel_region(hidden, tensor_parallel_output_grad=False)
-        return (hidden.index_select(0, self.rows), *inputs[1:])
-
-
-def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool) -> tuple[list[GPTModel], ScoredRows]:
+def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool) -> tuple[list[GPTModel], ScoringHead]:
     """This rank's model chunks (one without interleaving), unwrapped, with weights that mean nothing."""
     chunks = []
-    scored = ScoredRows(config.sequence_parallel)
+    head = ScoringHead(config.sequence_parallel)
     stages = config.virtual_pipeline_model_parallel_size
     for chunk in range(stages or 1):
         stage = chunk if stages else None
@@ -262,14 +269,12 @@ def build_chunks(shape: Shape, config: TransformerConfig, *, freeze_router: bool
             rotary_base=shape.rope_theta,
             vp_stage=stage,
         )
+        model.rotary_pos_emb = PackRotary(shape.head, rotary_percent=1.0, rotary_base=shape.rope_theta)
         if model.post_process:
-            if config.sequence_parallel:
-                model.output_layer.sequence_parallel = False
-                model.output_layer.allreduce_dgrad = True
-            model.output_layer.register_forward_pre_hook(scored)
+            head.install(model)
         _mark_parameters(model, freeze_router)
         chunks.append(model.to(torch.cuda.current_device()))
-    return chunks, scored
+    return chunks, head
 
 
 def _mark_parameters(model: GPTModel, freeze_router: bool) -> None:

@@ -25,27 +25,32 @@ from torch import Tensor
 
 from pivot.layout import Layout
 from pivot.policy import checkpoint, hf, optimizer
-from pivot.policy.logprobs import vocab_parallel_logprobs
+from pivot.policy.checkpoint_write import Saver
+from pivot.policy.head import ScoringHead, Wanted
 from pivot.policy.model import (
-    ScoredRows,
     Shape,
     build_chunks,
     check_layout,
+    pair_cost,
     read_config,
     read_shape,
     transformer_config,
 )
+from pivot.policy.norms import norms
 from pivot.policy.optimizer import OptimizerSettings
-from pivot.policy.packing import Pack, PackedSample, pack
+from pivot.policy.packing import Pack, PackedGroup, everywhere, pack
+from pivot.policy.precision import check_machine, check_model, transformer_options
 from pivot.policy.topology import from_last_stage
+from pivot.precision import Precision, pack_multiple
 
 LossFn = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(micro-batch index, logprobs [n], entropy [n]) -> (scalar loss that depends on them, metrics).
 
-n counts the response tokens of the micro-batch, in sample order.
+n counts the action tokens of the micro-batch, in order of groups and of actions.
 """
 
 SHARD_BYTES = 4 << 30
+NO_FP8 = Precision()
 
 
 class Policy:
@@ -65,6 +70,7 @@ class Policy:
         settings: OptimizerSettings | None,
         freeze_router: bool,
         recompute: str | None,
+        precision: Precision,
         path: Path,
     ) -> None:
         """Use ``from_hf``."""
@@ -73,10 +79,12 @@ class Policy:
         self.dtype = dtype
         self._shape: Shape = read_shape(hf_config)
         check_layout(self._shape, layout)
-        config = transformer_config(self._shape, layout, dtype, recompute)
+        check_machine(precision)
+        check_model(precision, self._shape, layout)
+        config = transformer_config(self._shape, layout, dtype, recompute, transformer_options(precision))
         self._models: list[GPTModel]
-        self._scored: ScoredRows
-        self._models, self._scored = build_chunks(self._shape, config, freeze_router=freeze_router)
+        self._head: ScoringHead
+        self._models, self._head = build_chunks(self._shape, config, freeze_router=freeze_router)
         hf.load(path, self._models, self._shape)
         wrapped: list[Any] = list(self._models)
         if dtype is not torch.float32:
@@ -94,7 +102,15 @@ class Policy:
         # no token count is passed on: Megatron would divide by it, the caller's loss is already what it wants
         config.finalize_model_grads_func = lambda models, _, **rest: finalize_model_grads(models, None, **rest)
         self._wrapped = wrapped
-        self._multiple = layout.tensor if config.sequence_parallel else 1
+        self._saver = Saver()
+        self._multiple = pack_multiple(
+            precision, tensor=layout.tensor, context=1, sequence=config.sequence_parallel
+        )  # of a context-parallel slice
+
+    @property
+    def pair_cost(self) -> float:
+        """What a pair of attention costs against a token; see ``model.pair_cost``."""
+        return pair_cost(self._shape)
 
     @classmethod
     def from_hf(
@@ -106,6 +122,7 @@ class Policy:
         optimizer: OptimizerSettings | None,
         freeze_router: bool = True,
         recompute: str | None = None,
+        precision: Precision = NO_FP8,
     ) -> Policy:
         """Loads a Hugging Face checkpoint (safetensors, single or sharded), each rank only what it owns.
 
@@ -116,6 +133,7 @@ class Policy:
             optimizer: None for a policy that only scores and exports.
             freeze_router: keep the routing weights of an MoE as they are.
             recompute: None, "selective" or "full" activation recomputation.
+            precision: FP8 of the matrix products, or none.
 
         Raises:
             UserError: an unsupported model, a layout it does not divide by, or a damaged checkpoint, by name.
@@ -123,10 +141,10 @@ class Policy:
         path = Path(path)
         if not parallel_state.model_parallel_is_initialized():
             raise RuntimeError("call pivot.policy.initialize(layout, seed) before Policy.from_hf")
-        return cls(read_config(path), layout, dtype, optimizer, freeze_router, recompute, path)
+        return cls(read_config(path), layout, dtype, optimizer, freeze_router, recompute, precision, path)
 
     def forward_backward(
-        self, micro_batches: Sequence[Sequence[PackedSample]], loss: LossFn, *, temperature: float = 1.0
+        self, micro_batches: Sequence[Sequence[PackedGroup]], loss: LossFn, *, temperature: float = 1.0
     ) -> list[dict[str, Tensor]]:
         """Gradient of the sum of ``loss`` over all micro-batches of all data-parallel ranks.
 
@@ -136,8 +154,8 @@ class Policy:
         Args:
             micro_batches: this data-parallel rank's share, the same on all ranks of its model-parallel group;
                 every data-parallel rank must have as many. A micro-batch may be empty.
-            loss: called on the last stage with (index, logprobs [n] fp32, entropy [n] fp32), both in sample
-                order.
+            loss: called on the last stage with (index, logprobs [n] fp32, entropy [n] fp32), both in order of
+                groups and actions.
             temperature: of logprobs and entropy.
 
         Returns:
@@ -169,11 +187,17 @@ class Policy:
             raise ValueError("this policy was built without an optimizer: it only scores and exports")
         return optimizer.step(self._optimizer, lr)
 
+    def norms(self) -> dict[str, float]:
+        """``grad_norm/<kind>``, ``param_norm/<kind>`` by kind of layer; call it before ``optimizer_step``."""
+        if self._optimizer is None:
+            raise ValueError("this policy was built without an optimizer: it only scores and exports")
+        return norms(self._models, self._optimizer)
+
     @torch.no_grad()
     def logprobs(
-        self, micro_batches: Sequence[Sequence[PackedSample]], *, temperature: float = 1.0
+        self, micro_batches: Sequence[Sequence[PackedGroup]], *, temperature: float = 1.0
     ) -> list[tuple[Tensor, Tensor]]:
-        """Per micro-batch (logprobs [n], entropy [n]) of the response tokens, fp32 on CPU, on every stage.
+        """Per micro-batch (logprobs [n], entropy [n]) of the action tokens, fp32 on CPU, on every stage.
 
         Arguments and errors as in ``forward_backward``.
         """
@@ -185,7 +209,7 @@ class Policy:
 
     def _run(
         self,
-        micro_batches: Sequence[Sequence[PackedSample]],
+        micro_batches: Sequence[Sequence[PackedGroup]],
         finish: Callable[..., Any],
         temperature: float,
         *,
@@ -193,18 +217,21 @@ class Policy:
     ) -> list[Any]:
         """Megatron's schedule over ``micro_batches``; what ``finish`` returned for each, on every stage."""
         self._check_count(len(micro_batches))
-        packs = [pack(samples, self._multiple, self._shape.vocab) for samples in micro_batches]
+        count = len(micro_batches)
+        spare = self.layout.spare_micro_batches(count)
+        packs = [pack(samples, self._multiple, self._shape.vocab) for samples in (*micro_batches, *[()] * spare)]
 
         def forward(numbers: Iterator[int], model: Any) -> tuple[Tensor, Callable[..., Any]]:
             index = next(numbers)
             batch: Pack = packs[index]
-            self._scored.rows = batch.rows
+            self._head.wanted = Wanted(batch.rows, batch.targets, temperature)
             output = model(batch.ids, None, None, packed_seq_params=batch.params)
 
-            def after(logits: Tensor, non_loss_data: bool = False) -> Any:
-                group = parallel_state.get_tensor_model_parallel_group()
-                scores = vocab_parallel_logprobs(logits[0], batch.targets, temperature=temperature, group=group)
-                return finish(index, *scores)
+            def after(scores: Tensor, non_loss_data: bool = False) -> Any:
+                """scores: [1, n, 2], of the head."""
+                if index >= count:
+                    return None if forward_only else (0.0 * scores.sum(), torch.ones((), dtype=torch.int), {})
+                return finish(index, *(everywhere(score, batch) for score in scores[0].unbind(-1)))
 
             return output, after
 
@@ -218,8 +245,8 @@ class Policy:
             forward_only=forward_only,
             collect_non_loss_data=forward_only,
         )
-        self._scored.rows = None
-        return list(from_last_stage(results))  # type: ignore[call-overload]
+        self._head.wanted = None
+        return list(from_last_stage(results))[:count]  # type: ignore[call-overload]
 
     def _check_count(self, count: int) -> None:
         group = parallel_state.get_data_parallel_group()
@@ -260,11 +287,36 @@ class Policy:
             _copy_companions(directory, source, self.hf_config, self.dtype)
         dist.barrier()
 
-    def save(self, directory: str | Path, extra: dict[str, Any]) -> None:
-        """Writes an atomic checkpoint: weights, optimizer, random states, and the JSON-able ``extra``."""
+    def save(self, directory: str | Path, extra: dict[str, Any], *, background: bool = False) -> None:
+        """Writes an atomic checkpoint: weights, optimizer, random states, and the JSON-able ``extra``.
+
+        Args:
+            directory: final place; holds a complete checkpoint or what it held before.
+            extra: returned by ``load``.
+            background: return once the state is copied to host memory and write it while training goes on; a save
+                that is still running is waited for first. ``finish_save`` says when it is on disk.
+
+        Raises:
+            CheckpointError: on every rank, with the reason, when this save or the one before it failed.
+        """
         if self._optimizer is None:
             raise ValueError("this policy was built without an optimizer: use save_hf")
-        checkpoint.save(Path(directory), self._models, self._optimizer, self.layout, extra)
+        self._saver.save(Path(directory), self._models, self._optimizer, self.layout, extra, background=background)
+
+    def finish_save(self, *, wait: bool = True) -> bool:
+        """Whether every save is on disk on every rank; with ``wait``, not before that is so.
+
+        Raises:
+            CheckpointError: the last save failed, with the reason; what was on disk before it still is.
+        """
+        return self._saver.finish(wait=wait)
+
+    def drain_save(self, seconds: float) -> None:
+        """Lets this rank's part of a running save end, at most so long; not collective, raises nothing.
+
+        For a program that is about to end on an error.
+        """
+        self._saver.drain(seconds)
 
     def load(self, directory: str | Path) -> dict[str, Any]:
         """Restores what ``save`` wrote, bit for bit in the same layout; returns ``extra``.
@@ -274,6 +326,7 @@ class Policy:
         """
         if self._optimizer is None:
             raise ValueError("this policy was built without an optimizer: use from_hf")
+        self._saver.finish()
         return checkpoint.load(Path(directory), self._models, self._optimizer, self.layout)
 
 

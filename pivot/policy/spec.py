@@ -1,8 +1,8 @@
 """What a transformer layer is made of.
 
-On CUDA the layer is Megatron's Transformer Engine layer. Elsewhere it is Megatron's local layer with three
-parts of ours: a norm that knows sequence parallelism, attention on torch's SDPA that takes packed sequences,
-and experts without autograd overhead per expert. Parameter names are the same in both as far as weights are
+On CUDA the layer is Megatron's Transformer Engine layer. Elsewhere it is Megatron's local layer with two parts of ours:
+a norm that knows sequence parallelism, and experts without autograd overhead per expert. Attention is ours on both: it
+takes packs with shared prefixes (``attention.py``). Parameter names are the same in both as far as weights are
 concerned (``hf.py`` lists the few aliases).
 """
 
@@ -17,14 +17,13 @@ from megatron.core.models.gpt.gpt_layer_specs import (
     get_gpt_layer_local_spec,
     get_gpt_layer_with_transformer_engine_spec,
 )
-from megatron.core.packed_seq_params import PackedSeqParams
-from megatron.core.transformer.module import MegatronModule
 from megatron.core.transformer.moe.experts import SequentialMLP
 from megatron.core.transformer.transformer_block import TransformerBlockSubmodules, get_num_layers_to_build
 from megatron.core.transformer.transformer_config import TransformerConfig
 from torch import Tensor
 
 from pivot.errors import UserError
+from pivot.policy.attention import BlockAttention
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -37,51 +36,6 @@ class RMSNorm(torch.nn.RMSNorm):
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-5, **_: Any) -> None:
         super().__init__(hidden_size, eps=eps)
         self.weight.sequence_parallel = config.sequence_parallel  # type: ignore[attr-defined]
-
-
-class PackedAttention(MegatronModule):
-    """Causal attention of every sequence of a pack to itself, one SDPA call a sequence."""
-
-    def __init__(
-        self,
-        config: TransformerConfig,
-        layer_number: int,
-        attn_mask_type: Any,
-        attention_type: str,
-        attention_dropout: float | None = None,
-        softmax_scale: float | None = None,
-        cp_comm_type: str | None = None,
-        pg_collection: Any = None,
-    ) -> None:
-        super().__init__(config=config)
-        if attention_dropout or config.attention_dropout:
-            raise ValueError("PackedAttention has no dropout")
-        self.scale = softmax_scale
-
-    def forward(
-        self,
-        query: Tensor,
-        key: Tensor,
-        value: Tensor,
-        attention_mask: Tensor | None = None,
-        attn_mask_type: Any = None,
-        attention_bias: Tensor | None = None,
-        packed_seq_params: PackedSeqParams | None = None,
-    ) -> Tensor:
-        """query [t, heads, d], key and value [t, groups, d] -> [t, heads * d]."""
-        if packed_seq_params is None or attention_mask is not None:
-            raise ValueError("PackedAttention takes packed sequences (thd) and no mask")
-        offsets = packed_seq_params.cu_seqlens_q
-        lengths = (offsets[1:] - offsets[:-1]).tolist()
-        repeat = query.size(1) // key.size(1)
-        outputs = []
-        for q, k, v in zip(query.split(lengths), key.split(lengths), value.split(lengths), strict=True):
-            q, k, v = (x.transpose(0, 1).unsqueeze(0) for x in (q, k, v))  # [1, heads, s, d]
-            if repeat > 1:
-                k, v = k.repeat_interleave(repeat, 1), v.repeat_interleave(repeat, 1)
-            out = F.scaled_dot_product_attention(q, k, v, is_causal=True, scale=self.scale)
-            outputs.append(out[0].transpose(0, 1))
-        return torch.cat(outputs).flatten(1)
 
 
 class Experts(SequentialMLP):
@@ -100,6 +54,11 @@ class Experts(SequentialMLP):
         return linear(inner, "linear_fc2"), None
 
 
+def grouped_gemm() -> bool:
+    """Whether all experts of a rank are one grouped GEMM (Transformer Engine); elsewhere they are `Experts`."""
+    return torch.cuda.is_available()
+
+
 def block_spec(config: TransformerConfig, vp_stage: int | None) -> Any:
     """The layers of this rank's model chunk ``vp_stage`` (None without interleaving).
 
@@ -110,7 +69,9 @@ def block_spec(config: TransformerConfig, vp_stage: int | None) -> Any:
         if importlib.util.find_spec("transformer_engine") is None:
             raise UserError("training on CUDA needs transformer-engine: pip install 'pivotrl[cuda]'")
         layer = get_gpt_layer_with_transformer_engine_spec(
-            num_experts=config.num_moe_experts, moe_grouped_gemm=False, qk_layernorm=config.qk_layernorm
+            num_experts=config.num_moe_experts,
+            moe_grouped_gemm=config.moe_grouped_gemm,
+            qk_layernorm=config.qk_layernorm,
         )
         from megatron.core.extensions.transformer_engine import TENorm
 
@@ -123,10 +84,10 @@ def block_spec(config: TransformerConfig, vp_stage: int | None) -> Any:
         parts = layer.submodules
         parts.input_layernorm = parts.pre_mlp_layernorm = norm
         attention = parts.self_attention.submodules
-        attention.core_attention = PackedAttention
         if config.qk_layernorm:
             attention.q_layernorm = attention.k_layernorm = norm
         if config.num_moe_experts:
             parts.mlp.submodules.experts.module = Experts
+    layer.submodules.self_attention.submodules.core_attention = BlockAttention
     count = get_num_layers_to_build(config, vp_stage=vp_stage)
     return TransformerBlockSubmodules(layer_specs=[layer] * count, layer_norm=norm)

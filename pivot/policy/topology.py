@@ -53,6 +53,7 @@ def initialize(layout: Layout, seed: int) -> None:
         virtual_pipeline_model_parallel_size=layout.virtual_pipeline,
         expert_model_parallel_size=layout.expert,
         expert_tensor_parallel_size=layout.expert_tensor,
+        context_parallel_size=layout.context,
     )
     # Megatron warns on every rank about CUDA_DEVICE_MAX_CONNECTIONS and the like, which say nothing on CPU
     logging.getLogger("megatron.core").setLevel(logging.ERROR)

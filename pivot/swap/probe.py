@@ -10,14 +10,14 @@ from torch import Tensor
 from pivot.swap.errors import SwapError
 
 if TYPE_CHECKING:
-    from pivot.policy import PackedSample
+    from pivot.policy import PackedGroup
 
 
 class Trainer(Protocol):
     """What a probe needs of a policy."""
 
     def logprobs(
-        self, micro_batches: list[list["PackedSample"]], *, temperature: float = 1.0
+        self, micro_batches: list[list["PackedGroup"]], *, temperature: float = 1.0
     ) -> list[tuple[Tensor, Tensor]]:
         """Logprobs and entropies of the tokens after each sample's prompt; collective."""
 
@@ -82,13 +82,13 @@ def probe(
     Raises:
         ValueError: nothing to compare.
     """
-    from pivot.policy import PackedSample  # here, so that manifests and pushes do without Megatron
+    from pivot.policy import PackedGroup  # here, so that manifests and pushes do without Megatron
 
     if not sequences or min(map(len, sequences)) < 2:
         raise ValueError("a probe needs sequences of at least two tokens")
     starts = [max(1, len(sequence) - last) if last else 1 for sequence in sequences]
-    samples = [PackedSample(torch.tensor(tokens), start) for tokens, start in zip(sequences, starts, strict=True)]
-    [(logprobs, _)] = policy.logprobs([samples])
+    pairs = zip(sequences, starts, strict=True)
+    [(logprobs, _)] = policy.logprobs([[PackedGroup.sequence(torch.tensor(tokens), start) for tokens, start in pairs]])
     ours = logprobs.split([len(tokens) - start for tokens, start in zip(sequences, starts, strict=True)])
     scores = engine.score([*map(list, sequences)])
     return compare(ours, [row[start - 1 :] for row, start in zip(scores, starts, strict=True)], starts)

@@ -8,8 +8,11 @@ from nemo.utils.exp_manager import exp_manager
 from pivot import ranks
 from pivot.config import Config
 from pivot.policy import OptimizerSettings, Policy
-from pivot.train.callbacks import Checkpoints, newest
+from pivot.policy.optimizer import Rule
+from pivot.train.callbacks import Checkpoints
 from pivot.train.logs import loggers
+from pivot.train.retention import resume_point
+from pivot.train.schedule import Schedule
 from pivot.train.strategy import MegatronStrategy
 
 
@@ -20,7 +23,16 @@ def optimizer(config: Config) -> OptimizerSettings:
         eps=section.eps,
         weight_decay=section.weight_decay,
         clip=section.clip_grad,
+        distributed=section.distributed,
+        offload=section.offload,
+        rules=tuple(Rule(rule.match, rule.lr, rule.weight_decay) for rule in section.rules),
     )
+
+
+def schedule(config: Config, *, steps: int, default: str) -> Schedule:
+    """The learning rate of a run of so many steps; `default` is the program's own kind of schedule."""
+    section = config.optimizer
+    return Schedule(section.schedule or default, section.lr, section.warmup_steps, steps, section.min_lr_ratio)
 
 
 def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callback) -> pl.Trainer:
@@ -31,7 +43,7 @@ def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callba
     directory = Path(config.run.dir)
     train = config.train
     trainer = pl.Trainer(
-        strategy=MegatronStrategy(policy),
+        strategy=MegatronStrategy(policy, background=train.checkpoint_async),
         devices=ranks.size_on_node(),
         num_nodes=ranks.size() // ranks.size_on_node(),
         max_steps=steps,
@@ -47,11 +59,16 @@ def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callba
         callbacks=[
             line,
             Checkpoints(
-                directory / "checkpoints", every=train.checkpoint_every, keep=train.keep_checkpoints, last=steps
+                directory / "checkpoints",
+                policy,
+                every=train.checkpoint_every,
+                keep=train.keep_checkpoints,
+                best=train.keep_best,
+                last=steps,
             ),
         ],
     )
-    resume = newest(directory / "checkpoints")
+    resume = resume_point(directory / "checkpoints")
     if resume and ranks.rank() == 0:
         print(f"resuming from {resume}", flush=True)
     log_dir = exp_manager(

@@ -1,36 +1,94 @@
 """Lightning callbacks of a run: checkpoints on disk, and one line a step on the terminal."""
 
-import shutil
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import lightning.pytorch as pl
 
-from pivot import ranks
-from pivot.policy import CheckpointError, verify
+from pivot.train.retention import best_step, prune, write_score
+
+DRAIN = 60.0  # seconds that a program which ends on an error gives a running save
+
+
+class Saving(Protocol):
+    """What `Checkpoints` needs of a policy."""
+
+    def finish_save(self, *, wait: bool = True) -> bool: ...
+    def drain_save(self, seconds: float) -> None: ...
 
 
 class Checkpoints(pl.Callback):
-    """Saves every `every` steps and at the end; keeps the newest `keep`.
+    """Saves every `every` steps and at the end; keeps the newest `keep` and the best.
 
-    A checkpoint appears under its name only when it is whole (the policy writes it aside and renames it), and older
-    ones go after that, so a kill at any instant leaves one to resume from.
+    A checkpoint appears under its name only when it is whole (the policy writes it aside and renames it), and others
+    go after that, so a kill at any instant leaves one to resume from. When the policy writes in the background, a
+    save that failed ends the run at the next step, with its reason; a new save and the end of training wait for it.
+
+    The score of a checkpoint is what validation measures on its very weights, if its step validates; of a metric that
+    is not `validation/…`, the newest value. `scores.json` beside the checkpoints outlives a kill.
     """
 
-    def __init__(self, directory: Path, *, every: int, keep: int, last: int) -> None:
+    def __init__(self, directory: Path, policy: Saving, *, every: int, keep: int, best: str | None, last: int) -> None:
+        """See the class.
+
+        Args:
+            directory: of the checkpoints.
+            policy: what `trainer.save_checkpoint` saves.
+            every: steps between two of them.
+            keep: how many of the newest to keep.
+            best: metric by which one more is kept, the highest, or with a `-` before its name the lowest; None: none.
+            last: the last step.
+        """
         self._directory = directory
+        self._policy = policy
         self._every = every
         self._keep = keep
+        self._best = best
         self._last = last
+        self._saved: int | None = None  # step of the newest save
+        self._pending = False  # it is not known to be whole yet
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         step = trainer.global_step
-        if step % self._every == 0 or step == self._last:
-            trainer.save_checkpoint(self._directory / f"step-{step:06d}")
+        self._settle(trainer, wait=False)
+        if step % self._every and step != self._last:
+            return
+        self._settle(trainer, wait=True)
+        trainer.save_checkpoint(self._directory / f"step-{step:06d}")
+        self._saved, self._pending = step, True
+        self._score(trainer, validated=False)
+        self._settle(trainer, wait=False)
+
+    def on_validation_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        """Lightning validates after `on_train_batch_end`, with the weights that were just saved."""
+        if trainer.global_step == self._saved:
+            self._score(trainer, validated=True)
+
+    def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._settle(trainer, wait=True)
+
+    def on_exception(self, *_: Any) -> None:
+        """The program is about to end: what is half written may still become whole."""
+        self._policy.drain_save(DRAIN)
+
+    def _settle(self, trainer: pl.Trainer, *, wait: bool) -> None:
+        """Once the pending save is whole on every rank, drop what need not be kept."""
+        if self._pending and self._policy.finish_save(wait=wait):
+            self._pending = False
             if trainer.is_global_zero:
-                for old in complete(self._directory)[: -self._keep]:
-                    shutil.rmtree(old)
+                prune(self._directory, self._keep, self._best)
+
+    def _score(self, trainer: pl.Trainer, *, validated: bool) -> None:
+        """On rank 0: record the score of the newest save, or that it has none yet."""
+        name = (self._best or "").removeprefix("-")
+        if self._best is None or self._saved is None or not trainer.is_global_zero:
+            return
+        known = name in trainer.callback_metrics and name.startswith("validation/") == validated
+        value = float(trainer.callback_metrics[name]) if known else None
+        write_score(self._directory, self._best, self._saved, value)
+        if known and best_step(self._directory, self._best, self._saved) == self._saved:
+            print(f"  best so far by {name}: {value:.4f} at step {self._saved}", flush=True)
 
 
 class StepLine(pl.Callback):
@@ -79,23 +137,3 @@ class LossLine(pl.Callback):
                 f"  {seconds:.0f} s, {left:.0f} s to go",
                 flush=True,
             )
-
-
-def complete(directory: Path) -> list[Path]:
-    """Checkpoints that have their final name, oldest first."""
-    return sorted(path for path in directory.glob("step-*") if path.is_dir() and path.name[5:].isdigit())
-
-
-def newest(directory: Path) -> Path | None:
-    """The newest checkpoint whose files match their manifest, chosen by rank 0 for all; damaged ones are named."""
-    found: Path | None = None
-    if ranks.rank() == 0:
-        for path in reversed(complete(directory)):
-            try:
-                verify(path)
-            except CheckpointError as error:
-                print(f"skipping a damaged checkpoint: {error}", flush=True)
-                continue
-            found = path
-            break
-    return ranks.from_first(found)

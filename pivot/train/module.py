@@ -14,7 +14,7 @@ from pivot.rollout import Engine, Sampling
 from pivot.swap import Manifest, probe, push
 from pivot.train.clock import Clock
 from pivot.train.monitor import reward_stats
-from pivot.train.schedule import constant
+from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
 
@@ -30,8 +30,7 @@ class StepSettings:
     group_size: int
     validation_samples: int
     sampling: Sampling
-    lr: float
-    warmup_steps: int
+    schedule: Schedule
     kl_every: int
     probe_every: int
     probe_sequences: int
@@ -67,7 +66,7 @@ class PivotModule(pl.LightningModule):
         step = self.global_step
         groups = self.rollout(turns, self.settings.group_size, step)
         with self.clock.phase("train"):
-            lr = constant(step, self.settings.lr, self.settings.warmup_steps)
+            lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
             stats = self.optimizers().step(lambda: update(self.policy, reference, groups, self.grpo, lr))
         self.swap(version=step + 1)

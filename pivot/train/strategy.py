@@ -19,9 +19,17 @@ class MegatronStrategy(DDPStrategy):
     Lightning's own loop, callback and loader state beside it as JSON.
     """
 
-    def __init__(self, policy: Policy, **kwargs: Any) -> None:
+    def __init__(self, policy: Policy, *, background: bool = False, **kwargs: Any) -> None:
+        """See the class.
+
+        Args:
+            policy: what is trained.
+            background: checkpoints are written while training goes on (`Checkpoints` waits for them).
+            **kwargs: of DDPStrategy.
+        """
         super().__init__(**kwargs)
         self._policy = policy
+        self._background = background
 
     def configure_ddp(self) -> None:
         """The policy is not a module of Lightning's, so there is nothing to wrap."""
@@ -32,8 +40,12 @@ class MegatronStrategy(DDPStrategy):
     def save_checkpoint(
         self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
     ) -> None:
-        """Collective: every rank writes its shards below `filepath`."""
-        self._policy.save(Path(filepath), {key: checkpoint[key] for key in KEPT})
+        """Collective: every rank writes its shards below `filepath`, at once or in the background.
+
+        Raises:
+            CheckpointError: this save or the one before it failed, with the reason.
+        """
+        self._policy.save(Path(filepath), {key: checkpoint[key] for key in KEPT}, background=self._background)
 
     def load_checkpoint(self, checkpoint_path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Collective: restores policy, optimizer and RNG; returns what Lightning restores itself.

@@ -1,36 +1,44 @@
 """One policy update: groups in, new weights and what happened out (paper eq. 7)."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from pivot import ranks
-from pivot.grpo.advantages import ESTIMATORS
-from pivot.grpo.losses import Clip, kl_k3, merge_stats, policy_loss, token_stats
+from pivot.grpo.advantages import advantages, penalise
+from pivot.grpo.losses import Kl, action_kl
+from pivot.grpo.objective import Objective, batch_loss
+from pivot.grpo.reductions import token_weights
+from pivot.grpo.stats import merge_stats, summarise
 from pivot.mine.groups import Group
-from pivot.policy import PackedSample, Policy, data_parallel_rank, data_parallel_size
-from pivot.train.packing import plan
+from pivot.policy import Policy, data_parallel_rank, data_parallel_size
+from pivot.train.batches import Packing, Row, action_of_token, cut, micro_batch, pack, sampled_logprobs, scored_rows
 
 
 @dataclass(frozen=True, slots=True)
 class Grpo:
-    """The settings of the update: advantage estimator, clip range, sampling temperature, micro-batch size in tokens."""
+    """The settings of the update.
+
+    Attributes:
+        estimator: Of advantages, a name in `pivot.grpo.advantages.ESTIMATORS`.
+        reduction: From tokens to the step, a name in `pivot.grpo.reductions.REDUCTIONS`.
+        objective: The loss of a token.
+        temperature: Of sampling; logprobs are taken at it.
+        packing: How actions are put into micro-batches.
+        malformed_advantage: What an unreadable action's advantage is set to; None: what its group says.
+        mask_over_long: Leave actions that were cut off at the length limit out of the loss and its denominators; they
+            stay in their group's baseline.
+    """
 
     estimator: str
-    clip: Clip
+    reduction: str
+    objective: Objective
     temperature: float
-    micro_batch_tokens: int
-
-
-@dataclass(frozen=True, slots=True)
-class MicroBatch:
-    """Samples of one forward pass; `sampled` and `advantages` are float [R] over their action tokens."""
-
-    samples: list[PackedSample]
-    sampled: Tensor
-    advantages: Tensor
+    packing: Packing
+    malformed_advantage: float | None = None
+    mask_over_long: bool = False
 
 
 def update(
@@ -38,83 +46,98 @@ def update(
 ) -> dict[str, float]:
     """One exact full-batch GRPO step, whatever the micro-batches and data-parallel split.
 
-    Groups with uniform rewards have zero advantage, hence no gradient (Prop. 3.1): they are left out of the forward
-    pass and still count in the token-mean. A batch of uniform groups alone changes nothing and skips the update.
+    Actions that carry no gradient (Prop. 3.1: those of groups with uniform rewards) are left out of the forward pass
+    and still count in the weights. A step of such actions alone changes nothing and skips the update.
 
     Args:
         policy: the sharded policy.
-        reference: the frozen start policy, when the KL to it is to be measured in this step.
+        reference: the frozen start policy, when the KL to it is to be measured or is part of the objective.
         groups: the whole step's groups, the same on every rank.
-        settings: estimator, clip range, micro-batch size.
+        settings: advantages, loss and micro-batch size.
         lr: learning rate of this step.
 
     Returns:
         `loss`, `grad_norm` and token statistics, the same on every rank.
+
+    Raises:
+        ValueError: the objective has a KL and there is no reference.
     """
-    estimate = ESTIMATORS[settings.estimator]
-    advantages = [torch.zeros(0) if group.uniform else estimate(torch.tensor([group.rewards]))[0] for group in groups]
-    total_tokens = sum(len(sample.token_ids) for group in groups for sample, _ in group.scored)
-    micro = micro_batches(groups, advantages, settings.micro_batch_tokens)
-    if not micro:
+    if settings.objective.kl is not None and reference is None:
+        raise ValueError("an objective with a KL needs the reference policy in every step")
+    rows = scored_rows(groups)
+    rewards = torch.tensor([row.verdict.reward for row in rows], dtype=torch.float64)
+    weights, values = row_weights(rows, settings), row_advantages(rows, rewards, settings)
+    kept = trained(values, weights, settings.objective)
+    if not kept:
         return {"loss": 0.0, "grad_norm": 0.0, "trained_tokens": 0.0}
-    packed = [batch.samples for batch in micro]
-    temperature = settings.temperature
+    parts = cut(rows, kept, settings.packing, data_parallel_rank(), data_parallel_size())
+    packed, temperature, extra = [pack(rows, part, settings.packing) for part in parts], settings.temperature, {}
     start = [logprobs for logprobs, _ in reference.logprobs(packed, temperature=temperature)] if reference else None
+    pull = settings.objective.kl_in_reward
+    if pull is not None and start is not None:
+        distance = row_kl(rows, parts, start, pull)
+        values = row_advantages(rows, rewards - pull.coefficient * distance, settings)
+        extra["kl_of_actions"] = float(distance.mean())
+    micro = [micro_batch(rows, part, values, weights) for part in parts]
 
     def loss(index: int, logprobs: Tensor, entropy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        sampled, advantage = micro[index].sampled.to(logprobs.device), micro[index].advantages.to(logprobs.device)
-        value = policy_loss(logprobs, sampled, advantage, settings.clip, total_tokens)
-        stats = token_stats(logprobs, sampled, entropy, settings.clip) | {"loss_sum": value.detach()}
-        if start is not None:
-            stats["kl_sum"] = kl_k3(logprobs.detach(), start[index].to(logprobs.device)).sum()
-        return value, stats
-
-    parts = policy.forward_backward(packed, loss, temperature=temperature)
-    grad_norm = policy.optimizer_step(lr)
-    return summarise(merge_stats(across_data_parallel(parts))) | {"grad_norm": grad_norm}
-
-
-def micro_batches(groups: Sequence[Group], advantages: Sequence[Tensor], budget: int) -> list[MicroBatch]:
-    """This data-parallel rank's micro-batches of the samples that carry a gradient."""
-    rows = [
-        (group.turn.prompt, sample, float(advantages[g][i]))
-        for g, group in enumerate(groups)
-        if not group.uniform
-        for i, (sample, _) in enumerate(group.scored)
-    ]
-    if not rows:
-        return []
-    lengths = [len(prompt) + len(sample.token_ids) for prompt, sample, _ in rows]
-    mine = plan(lengths, data_parallel_size(), budget)[data_parallel_rank()]
-    return [
-        MicroBatch(
-            [PackedSample(torch.tensor([*rows[i][0], *rows[i][1].token_ids]), len(rows[i][0])) for i in indices],
-            torch.tensor([logprob for i in indices for logprob in rows[i][1].logprobs]),
-            torch.tensor([rows[i][2] for i in indices for _ in rows[i][1].token_ids]),
+        batch, where = micro[index], logprobs.device
+        return batch_loss(
+            settings.objective,
+            logprobs,
+            entropy,
+            sampled=batch.sampled.to(where),
+            advantages=batch.advantages.to(where),
+            weights=batch.weights.to(where),
+            actions=batch.actions.to(where),
+            reference=start[index].to(where) if start is not None else None,
         )
-        for indices in mine
-    ]
+
+    parts_seen = policy.forward_backward(packed, loss, temperature=temperature)
+    norms = policy.norms()
+    grad_norm = policy.optimizer_step(lr)
+    return summarise(merge_stats(across_data_parallel(parts_seen))) | extra | norms | {"grad_norm": grad_norm}
+
+
+def row_advantages(rows: Sequence[Row], rewards: Tensor, settings: Grpo) -> Tensor:
+    """The advantage of every row: float64 [A]."""
+    values = advantages(rewards, integers(row.group for row in rows), settings.estimator)
+    return penalise(values, integers(row.malformed for row in rows).bool(), settings.malformed_advantage)
+
+
+def row_weights(rows: Sequence[Row], settings: Grpo) -> Tensor:
+    """The weight of every row's tokens in the loss of the step: float64 [A]."""
+    lengths, groups = integers(row.length for row in rows), integers(row.group for row in rows)
+    masked = integers(settings.mask_over_long and row.over_long for row in rows).bool()
+    return token_weights(settings.reduction, lengths, groups, ~masked)
+
+
+def integers(values: Iterable[int]) -> Tensor:
+    """Int64 also when there are none, as in a step without a verdict."""
+    return torch.tensor(list(values), dtype=torch.int64)
+
+
+def trained(values: Tensor, weights: Tensor, objective: Objective) -> list[int]:
+    """Rows to forward: those with a gradient. A KL in the reward makes every reward, hence everyone's advantage."""
+    if objective.kl_in_reward is not None:
+        return list(range(len(values))) if bool((weights > 0).any()) else []
+    live = (weights > 0) & (values != 0) if objective.needs_advantage else weights > 0
+    return [int(i) for i in live.nonzero()]
+
+
+def row_kl(rows: Sequence[Row], parts: Sequence[Sequence[int]], start: Sequence[Tensor], pull: Kl) -> Tensor:
+    """The KL to the reference of every row, from each data-parallel rank's share: float64 [A], the same everywhere."""
+    mine: dict[int, float] = {}
+    for part, reference in zip(parts, start, strict=True):
+        sums = action_kl(
+            sampled_logprobs(rows, part), reference, action_of_token(rows, part), len(part), pull.estimator
+        )
+        mine |= dict(zip(part, sums.tolist(), strict=True))
+    everyone = {row: value for share in ranks.gather([mine]) for row, value in share.items()}
+    return torch.tensor([everyone[i] for i in range(len(rows))], dtype=torch.float64)
 
 
 def across_data_parallel(parts: list[dict[str, Tensor]]) -> list[dict[str, Tensor]]:
     """One copy of every data-parallel rank's statistics, on every rank."""
     everyone = ranks.gather([(data_parallel_rank(), parts)])
     return [part for _, batch in sorted(dict(everyone).items()) for part in batch]
-
-
-def summarise(sums: dict[str, float]) -> dict[str, float]:
-    """Means from the sums of `token_stats`."""
-    tokens = sums["tokens_sum"]
-    summary = {
-        "loss": sums["loss_sum"],
-        "ratio_mean": sums["ratio_sum"] / tokens,
-        "ratio_max": sums["ratio_max"],
-        "clipped_fraction": sums["clipped_sum"] / tokens,
-        "entropy": sums["entropy_sum"] / tokens,
-        "logprob_gap_mean": sums["gap_sum"] / tokens,
-        "logprob_gap_max": sums["gap_max"],
-        "trained_tokens": tokens,
-    }
-    if "kl_sum" in sums:
-        summary["kl_to_start"] = sums["kl_sum"] / tokens
-    return summary

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,14 +10,18 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
+
+from tests.parity.cases import RANKS, STEPS, STREAMED, computed_for
+from tests.parity.launch import launch
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 VOCAB = 512
-# (length, prompt length) of the samples of each of four micro-batches; one scores nothing, one scores all it
+# (length, history length) of the sequences of each of four micro-batches; one scores one token, one all it
 # can
-LENGTHS = [[(20, 5), (33, 30)], [(9, 1), (5, 5), (17, 3)], [(40, 11)], [(12, 6), (25, 24), (7, 2)]]
+LENGTHS = [[(20, 5), (33, 30)], [(9, 1), (5, 4), (17, 3)], [(40, 11)], [(12, 6), (25, 24), (7, 2)]]
 
 
 @dataclass(frozen=True)
@@ -85,7 +90,7 @@ def moe(tmp_path_factory: pytest.TempPathFactory) -> Reference:
         rope_parameters={"rope_type": "default", "rope_theta": 1e6},
     )
     model = Qwen3MoeForCausalLM(config).eval()
-    _shake_norms(model)
+    _shake(model)
     return _reference(model, tmp_path_factory.mktemp("moe"))
 
 
@@ -93,12 +98,19 @@ def moe(tmp_path_factory: pytest.TempPathFactory) -> Reference:
 def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
     """The other shapes that must load.
 
-    ``llama`` is SmolLM2's (grouped queries, no query/key norm, tied embeddings), ``qwen3`` the dense Qwen3, and
-    ``plain-topk`` an MoE whose routing probabilities are not renormalised over the chosen experts.
+    ``llama`` is SmolLM2's (grouped queries, no query/key norm, tied embeddings), ``qwen3`` the dense Qwen3,
+    ``plain-topk`` an MoE whose routing probabilities are not renormalised over the chosen experts; ``qwen2`` has biases,
+    and ``qwen2_moe`` a shared expert besides.
     """
     from transformers import (
         LlamaConfig,
         LlamaForCausalLM,
+        MixtralConfig,
+        MixtralForCausalLM,
+        Qwen2Config,
+        Qwen2ForCausalLM,
+        Qwen2MoeConfig,
+        Qwen2MoeForCausalLM,
         Qwen3Config,
         Qwen3ForCausalLM,
         Qwen3MoeConfig,
@@ -113,34 +125,108 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
         "initializer_range": 0.1,
         "rope_parameters": {"rope_type": "default", "rope_theta": 1e5},
     }
+    six: dict[str, Any] = {"num_attention_heads": 6}
     heads: dict[str, Any] = {"num_attention_heads": 4, "head_dim": 16, "tie_word_embeddings": False}
+    experts: dict[str, Any] = {"num_experts_per_tok": 2}
     torch.manual_seed(1)
     models = {
         "llama": LlamaForCausalLM(
-            LlamaConfig(**common, num_attention_heads=6, intermediate_size=160, tie_word_embeddings=True)
+            LlamaConfig(**common, **six, intermediate_size=160, tie_word_embeddings=True)
         ),
+        "llama-untied": LlamaForCausalLM(LlamaConfig(**common, **heads, intermediate_size=160)),
         "qwen3": Qwen3ForCausalLM(Qwen3Config(**common, **heads, intermediate_size=160)),
         "plain-topk": Qwen3MoeForCausalLM(
             Qwen3MoeConfig(
+                **common, **heads, **experts, num_experts=4, moe_intermediate_size=32, norm_topk_prob=False
+            )
+        ),
+        "mixtral": MixtralForCausalLM(
+            MixtralConfig(**common, **heads, **experts, num_local_experts=4, intermediate_size=32, sliding_window=None)
+        ),
+        "qwen2": Qwen2ForCausalLM(Qwen2Config(**common, **six, intermediate_size=160, tie_word_embeddings=True)),
+        "qwen2_moe": Qwen2MoeForCausalLM(
+            Qwen2MoeConfig(
                 **common,
-                **heads,
+                **six,
+                **experts,
                 num_experts=4,
-                num_experts_per_tok=2,
                 moe_intermediate_size=32,
-                norm_topk_prob=False,
+                shared_expert_intermediate_size=48,
+                tie_word_embeddings=False,
             )
         ),
     }
     references = {}
     for name, model in models.items():
-        _shake_norms(model)
+        _shake(model)
         references[name] = _reference(model.eval(), tmp_path_factory.mktemp(name))
     return references
 
 
-def _shake_norms(model: Any) -> None:
-    """Norm weights start at one, where a norm that is swapped or dropped would not show."""
+@pytest.fixture(scope="session")
+def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Random weights of an MoE of 60 MB, of which the largest matrix of a layer with all its experts is a tenth."""
+    from pivot.policy import hf
+    from pivot.policy.model import read_shape
+
+    path = tmp_path_factory.mktemp("large")
+    config = {
+        "model_type": "qwen3_moe",
+        "num_hidden_layers": 4,
+        "hidden_size": 256,
+        "num_attention_heads": 4,
+        "num_key_value_heads": 2,
+        "head_dim": 64,
+        "vocab_size": 2048,
+        "moe_intermediate_size": 256,
+        "num_experts": 16,
+        "num_experts_per_tok": 2,
+        "norm_topk_prob": True,
+        "rms_norm_eps": 1e-6,
+        "rope_theta": 1e6,
+    }
+    (path / "config.json").write_text(json.dumps(config))
+    torch.manual_seed(2)
+    save_file({name: torch.randn(size) for name, size in hf.hf_shapes(read_shape(config)).items()}, path / "model.safetensors")
+    return path
+
+
+@pytest.fixture(scope="session")
+def on_ranks(moe: Reference, others: dict[str, Reference], large: Path) -> dict[int, list[dict[str, Any]]]:
+    """World size -> what each rank of it returned: one launch for all models and layouts."""
+    references = {"moe": moe, **others}
+    found = {}
+    for ranks in RANKS:
+        models = {
+            name: (
+                reference.path,
+                reference.samples,
+                [case.arguments for case in computed_for(name) if case.ranks == ranks],
+                STEPS if name == "moe" else 0,
+            )
+            for name, reference in references.items()
+        }
+        streamed = [case.layout for case in STREAMED if case.ranks == ranks]
+        work = Path(__file__).with_name("workers.py")
+        found[ranks] = launch(work, "compare_models", ranks, timeout=900, models=models, large=large, streamed=streamed)
+    return found
+
+
+@pytest.fixture(scope="session")
+def parity(on_ranks: dict[int, list[dict[str, Any]]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+    """(checkpoint, case) -> what each rank returned."""
+    found = {}
+    for ranks, returned in on_ranks.items():
+        for name in returned[0]["models"]:
+            cases = [case for case in computed_for(name) if case.ranks == ranks]
+            for i, case in enumerate(cases):
+                found[name, str(case)] = [rank["models"][name][i] for rank in returned]
+    return found
+
+
+def _shake(model: Any) -> None:
+    """Norm weights start at one and biases at zero, where one that is swapped or dropped would not show."""
     with torch.no_grad():
         for name, parameter in model.named_parameters():
-            if "norm" in name:
+            if "norm" in name or name.endswith("bias"):
                 parameter.add_(0.2 * torch.randn_like(parameter))

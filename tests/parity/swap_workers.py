@@ -325,7 +325,7 @@ def replicas(path: Path) -> dict[str, Any]:
 def colocated(path: Path) -> dict[str, Any]:
     """The real policy on TP=2, EP=2 and an engine a rank: push, probe, train, push, probe."""
     from pivot.layout import Layout
-    from pivot.policy import OptimizerSettings, PackedSample, Policy, initialize
+    from pivot.policy import OptimizerSettings, PackedGroup, Policy, initialize
 
     initialize(Layout(tensor=2, expert=2), seed=5)
     policy = Policy.from_hf(path, Layout(tensor=2, expert=2), optimizer=OptimizerSettings())
@@ -342,7 +342,7 @@ def colocated(path: Path) -> dict[str, Any]:
         drawn = engine.sample(asked, [step] * 6, 1, HOT)
         versions.append({c.weight_version for group in drawn for c in group})
         pairs = zip(asked, drawn, strict=True)
-        batch = [PackedSample(torch.tensor([*p, *g[0].token_ids]), len(p)) for p, g in pairs]
+        batch = [PackedGroup.sequence(torch.tensor([*p, *g[0].token_ids]), len(p)) for p, g in pairs]
         policy.forward_backward([batch], loss)
         policy.optimizer_step(1e-3)
     stale = probe(policy, engine, asked).max_gap

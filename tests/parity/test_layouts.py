@@ -2,61 +2,32 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
-from pivot.layout import Layout
+from tests.parity.cases import DISTRIBUTED, EXACT, ROUNDED, STEPS, Case
 from tests.parity.conftest import Reference
-from tests.parity.launch import launch
+from tests.parity.workers import LR
 
-WORKERS = Path(__file__).with_name("workers.py")
 LOGPROB = 1e-4  # largest absolute error
-RELATIVE = 1e-4  # largest gradient error over the largest gradient of the tensor
+RELATIVE = 1e-4  # largest gradient error over the largest gradient of the tensor; of an update; of a loss
 
-MOE: dict[int, list[Layout]] = {
-    1: [Layout()],
-    2: [
-        Layout(),  # two data-parallel ranks
-        Layout(tensor=2),
-        Layout(pipeline=2),
-        Layout(expert=2),
-        Layout(tensor=2, expert=2),
-        Layout(tensor=2, expert_tensor=2),
-        Layout(pipeline=2, virtual_pipeline=2),
-    ],
-    4: [
-        Layout(tensor=2, pipeline=2, expert=2),
-        Layout(tensor=2, expert=2, expert_tensor=2),
-        Layout(tensor=2, expert=2),
-    ],
-}
-CASES = [(ranks, i) for ranks, layouts in MOE.items() for i in range(len(layouts))]
-NAMES = [
-    f"{ranks}ranks-tp{x.tensor}-pp{x.pipeline}-ep{x.expert}-etp{x.expert_tensor}-vpp{x.virtual_pipeline or 1}"
-    for ranks, layouts in MOE.items()
-    for x in layouts
-]
+every_exact_case = pytest.mark.parametrize("case", EXACT, ids=str)
 
 
 @pytest.fixture(scope="module")
-def results(moe: Reference) -> dict[int, list[list[dict[str, Any]]]]:
-    """World size -> what each rank returned: a list over the layouts."""
-    return {
-        ranks: launch(
-            WORKERS,
-            "compare_layouts",
-            ranks,
-            path=moe.path,
-            samples=moe.samples,
-            layouts=layouts,
-            options={"freeze_router": False},
-        )
-        for ranks, layouts in MOE.items()
-    }
+def results(parity: dict[tuple[str, str], list[dict[str, Any]]]) -> dict[str, list[dict[str, Any]]]:
+    """Case -> what each rank returned."""
+    return {case: ranks for (model, case), ranks in parity.items() if model == "moe"}
+
+
+@pytest.fixture(scope="module")
+def one(results: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    """What one rank computes in fp32."""
+    return results[str(EXACT[0])][0]
 
 
 def relative(actual: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[str, float]:
@@ -74,61 +45,82 @@ def check_scores(result: dict[str, Any], reference: Reference) -> None:
         assert (entropy - reference.entropy[temperature]).abs().max() < LOGPROB
 
 
-@pytest.mark.parametrize(("ranks", "index"), CASES, ids=NAMES)
-def test_logprobs_equal_hugging_face(results: Any, moe: Reference, ranks: int, index: int) -> None:
-    for rank in results[ranks]:
-        check_scores(rank[index], moe)
+def losses(ranks: list[dict[str, Any]]) -> list[float]:
+    """The loss of each step, summed over data-parallel ranks; the ranks of one model must agree on it."""
+    whole: dict[int, list[float]] = {}
+    for rank in ranks:
+        for number, curve in rank["curve"].items():
+            assert whole.setdefault(number, curve) == curve
+    assert [len(curve) for curve in whole.values()] == [STEPS] * len(whole)
+    return [sum(values) for values in zip(*whole.values(), strict=True)]
 
 
-@pytest.mark.parametrize(("ranks", "index"), CASES, ids=NAMES)
-def test_gradients_equal_one_rank(results: Any, ranks: int, index: int) -> None:
-    one = results[1][0][0]
-    for rank in results[ranks]:
-        worst = relative(rank[index]["gradients"], one["gradients"])
-        assert max(worst.values()) < RELATIVE, max(worst, key=worst.__getitem__)
-        assert rank[index]["norm"] == pytest.approx(one["norm"], rel=1e-5)
+@every_exact_case
+def test_logprobs_equal_hugging_face(results: Any, moe: Reference, case: Case) -> None:
+    for rank in results[str(case)]:
+        check_scores(rank, moe)
 
 
-@pytest.mark.parametrize(("ranks", "index"), CASES, ids=NAMES)
-def test_replicas_are_identical_after_a_step(results: Any, ranks: int, index: int) -> None:
-    one = results[1][0][0]
-    for rank in results[ranks]:
-        assert rank[index]["mismatches"] == []
-        # Adam turns the sign of a gradient of zero into a whole step: compare where there is a gradient
-        for name, weight in rank[index]["stepped"].items():
+@every_exact_case
+def test_gradients_equal_one_rank(results: Any, one: Any, case: Case) -> None:
+    for rank in results[str(case)]:
+        if case.options is not DISTRIBUTED:  # which leaves on each rank only the gradients that it steps with
+            worst = relative(rank["gradients"], one["gradients"])
+            assert max(worst.values()) < RELATIVE, max(worst, key=worst.__getitem__)
+        assert rank["norm"] == pytest.approx(one["norm"], rel=1e-5)
+
+
+@every_exact_case
+def test_an_optimizer_step_equals_one_rank(results: Any, one: Any, case: Case) -> None:
+    for rank in results[str(case)]:
+        for name, weight in rank["stepped"].items():
+            # Adam turns the sign of a gradient of zero into a whole step: compare where there is a gradient
             clear = one["gradients"][name].abs() > 1e-5
-            assert (weight - one["stepped"][name])[clear].abs().max() < 2e-5, name
+            assert clear.any()
+            expected = one["stepped"][name]
+            ulp = torch.finfo(torch.float32).eps * expected.abs()
+            assert ((weight - expected).abs() <= RELATIVE * LR + ulp)[clear].all(), name
 
 
-@pytest.mark.parametrize(("ranks", "index"), CASES, ids=NAMES)
-def test_every_rank_exports_the_checkpoint_in_the_same_order(
-    results: Any, moe: Reference, ranks: int, index: int
-) -> None:
+@every_exact_case
+def test_twenty_losses_equal_one_rank(results: Any, one: Any, case: Case) -> None:
+    expected = losses([one])
+    assert expected[-1] < 0.6 * expected[0]
+    assert losses(results[str(case)]) == pytest.approx(expected, rel=RELATIVE)
+
+
+@every_exact_case
+def test_replicas_are_identical_after_all_steps(results: Any, case: Case) -> None:
+    assert [rank["mismatches"] for rank in results[str(case)]] == [[]] * case.ranks
+
+
+@every_exact_case
+def test_every_rank_exports_the_checkpoint_in_the_same_order(results: Any, one: Any, moe: Reference, case: Case) -> None:
     from safetensors.torch import load_file
 
     files = load_file(moe.path / "model.safetensors")
-    order = list(results[1][0][0]["weights"])
-    for rank in results[ranks]:
-        weights = rank[index]["weights"]
+    order = list(one["weights"])
+    for rank in results[str(case)]:
+        weights = rank["weights"]
         assert list(weights) == order
         assert weights.keys() == files.keys()
         assert all(torch.equal(weights[name], files[name]) for name in files)
 
 
-@pytest.mark.parametrize(("ranks", "index"), CASES, ids=NAMES)
-def test_metrics_reach_every_stage(results: Any, ranks: int, index: int) -> None:
-    one = {int(m["index"]): m["loss"] for m in results[1][0][0]["metrics"]}
+@every_exact_case
+def test_metrics_reach_every_stage(results: Any, one: Any, case: Case) -> None:
+    expected = {int(m["index"]): m["loss"] for m in one["metrics"]}
     seen = set()
-    for rank in results[ranks]:
-        for metrics in rank[index]["metrics"]:
+    for rank in results[str(case)]:
+        for metrics in rank["metrics"]:
             number = int(metrics["index"])
             seen.add(number)
-            assert metrics["loss"] == pytest.approx(float(one[number]), abs=1e-5)
-    assert seen == set(one)
+            assert metrics["loss"] == pytest.approx(float(expected[number]), abs=1e-5)
+    assert seen == set(expected)
 
 
-def test_gradients_equal_hugging_face(results: Any, moe: Reference) -> None:
-    ours = results[1][0][0]["gradients"]
+def test_gradients_equal_hugging_face(one: Any, moe: Reference) -> None:
+    ours = one["gradients"]
     for name, expected in moe.gradients.items():
         layer = name.rsplit(".", 1)[0]
         if name.endswith("experts.gate_up_proj"):
@@ -142,29 +134,21 @@ def test_gradients_equal_hugging_face(results: Any, moe: Reference) -> None:
         assert ((actual - expected).abs().max() / expected.abs().max()).item() < RELATIVE, name
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1rank", "2ranks"])
-def found(request: pytest.FixtureRequest, others: dict[str, Reference]) -> list[dict[str, Any]]:
-    """What each rank returned for every other shape of model."""
-    layouts = {1: [Layout()], 2: [Layout(tensor=2), Layout(pipeline=2)]}[request.param]
-    dense = [*layouts, Layout(tensor=2, sequence=True)] if request.param == 2 else layouts
-    return launch(
-        WORKERS,
-        "compare_models",
-        request.param,
-        models={
-            name: (reference.path, reference.samples, layouts if name == "plain-topk" else dense)
-            for name, reference in others.items()
-        },
-    )
+@pytest.mark.parametrize("case", ROUNDED, ids=str)
+def test_bf16_stays_within_its_bounds(results: Any, one: Any, moe: Reference, case: Case) -> None:
+    """Measured: mean 0.020, max 0.44 to fp32, and 0.008, 0.23 to one rank; the max is a token on another route."""
+    rounded = results[str(ROUNDED[0])][0]["scores"][1.0][0]
+    for rank in results[str(case)]:
+        mean, largest = logprob_error(rank, moe.logprobs[1.0])
+        assert 0 < mean < 0.03
+        assert largest < 0.6
+        mean, largest = logprob_error(rank, rounded)
+        assert mean < 0.015
+        assert largest < 0.4
+    assert losses(results[str(case)])[-1] == pytest.approx(losses([one])[-1], rel=0.05)
 
 
-@pytest.mark.parametrize("name", ["llama", "qwen3", "plain-topk"])
-def test_other_shapes_of_model(found: list[dict[str, Any]], others: dict[str, Reference], name: str) -> None:
-    for rank in found:
-        for result in rank[name]:
-            check_scores(result, others[name])
-            assert result["mismatches"] == []
-            assert ("lm_head.weight" in result["weights"]) == (name != "llama")
-            if name != "plain-topk":
-                worst = relative(result["gradients"], others[name].gradients)
-                assert max(worst.values()) < RELATIVE, max(worst, key=worst.__getitem__)
+def logprob_error(result: dict[str, Any], expected: Tensor) -> tuple[float, float]:
+    """Mean and largest |logprob difference|."""
+    error = (result["scores"][1.0][0] - expected).abs()
+    return error.mean().item(), error.max().item()

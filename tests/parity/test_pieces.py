@@ -13,10 +13,11 @@ from safetensors.torch import load_file, save_file
 
 from pivot.errors import UserError
 from pivot.layout import Layout
-from pivot.policy import hf
+from pivot.policy import hf, initialize
 from pivot.policy.logprobs import vocab_parallel_logprobs
 from pivot.policy.model import check_layout, read_config, read_shape
-from pivot.policy.packing import PackedSample, pack
+from pivot.policy.packing import PackedGroup, pack
+from pivot.policy.segments import Block
 from tests.parity.conftest import Reference
 
 CONFIG: dict[str, Any] = {
@@ -36,35 +37,68 @@ CONFIG: dict[str, Any] = {
 }
 
 
-def sample(tokens: list[int], prompt: int) -> PackedSample:
-    return PackedSample(torch.tensor(tokens), prompt)
+def sequence(tokens: list[int], history: int) -> PackedGroup:
+    return PackedGroup.sequence(torch.tensor(tokens), history)
 
 
+@pytest.fixture
+def one_rank() -> None:
+    initialize(Layout(), seed=0)
+
+
+@pytest.mark.usefixtures("one_rank")
 def test_pack_scores_a_token_from_the_position_before_it() -> None:
-    packed = pack([sample([5, 6, 7, 8], 2), sample([1, 2, 3], 1), sample([9], 1)], multiple=4, vocab=10)
+    packed = pack([sequence([5, 6, 7, 8], 2), sequence([1, 2, 3], 1)], multiple=4, vocab=10)
     assert packed.ids.tolist() == [[5, 6, 7, 1, 2, 0, 0, 0]]
+    assert packed.params.positions.tolist() == [0, 1, 2, 0, 1, 0, 1, 2]
     assert packed.rows.tolist() == [1, 2, 3, 4]
     assert packed.targets.tolist() == [7, 8, 2, 3]
-    assert packed.params.cu_seqlens_q.tolist() == [0, 3, 5, 8]
-    assert packed.params.max_seqlen_q == 3
+    assert (packed.scored, packed.places) == (4, None)
+    assert [call.block for call in packed.params.calls] == [
+        Block(0, 3, 0, 3, True), Block(3, 5, 3, 5, True), Block(5, 8, 5, 8, True)
+    ]  # fmt: skip
 
 
+@pytest.mark.usefixtures("one_rank")
+def test_a_history_is_there_once_and_scores_the_first_token_of_every_action() -> None:
+    actions = tuple(map(torch.tensor, ([7, 8], [9], [7, 9, 8])))
+    packed = pack([PackedGroup(torch.tensor([5, 6]), actions)], multiple=1, vocab=10)
+    assert packed.ids.tolist() == [[5, 6, 7, 7, 9]]
+    assert packed.params.positions.tolist() == [0, 1, 2, 2, 3]
+    assert packed.rows.tolist() == [1, 2, 1, 1, 3, 4]
+    assert packed.targets.tolist() == [7, 8, 9, 7, 9, 8]
+    assert [call.block for call in packed.params.calls] == [
+        Block(0, 2, 0, 2, True), Block(2, 3, 2, 3, True), Block(3, 5, 3, 5, True), Block(2, 5, 0, 2, False)
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("one_rank")
 def test_pack_of_nothing_still_has_a_token_for_each_tensor_rank() -> None:
     packed = pack([], multiple=2, vocab=10)
     assert packed.ids.tolist() == [[0, 0]]
-    assert packed.rows.numel() == 0
-    assert pack([sample([1, 2], 2)], multiple=1, vocab=10).rows.numel() == 0
+    assert packed.rows.numel() == packed.scored == 0
 
 
-@pytest.mark.parametrize(("tokens", "prompt"), [([1, 2], 0), ([1, 2], 3), ([], 1)])
-def test_prompt_length_outside_the_sample(tokens: list[int], prompt: int) -> None:
-    with pytest.raises(ValueError, match="prompt_length"):
-        PackedSample(torch.tensor(tokens, dtype=torch.int64), prompt)
+@pytest.mark.parametrize(
+    ("history", "actions", "said"),
+    [
+        ([], [[1]], "history is empty"),
+        ([1], [[2], []], "action 1 is empty"),
+        ([1], [], "a group needs an action"),
+    ],
+)
+def test_a_group_without_tokens_is_refused(history: list[int], actions: list[list[int]], said: str) -> None:
+    tensors = [torch.tensor(tokens, dtype=torch.int64) for tokens in (history, *actions)]
+    with pytest.raises(ValueError, match=said):
+        PackedGroup(tensors[0], tuple(tensors[1:]))
+    with pytest.raises(ValueError, match=r"history must be \[n\] int64"):
+        PackedGroup(torch.ones(2), ())
 
 
+@pytest.mark.usefixtures("one_rank")
 def test_token_outside_the_vocabulary() -> None:
     with pytest.raises(ValueError, match=r"outside 0\.\.9"):
-        pack([sample([1, 10], 1)], multiple=1, vocab=10)
+        pack([sequence([1, 10], 1)], multiple=1, vocab=10)
 
 
 @pytest.mark.parametrize("temperature", [1.0, 0.3])

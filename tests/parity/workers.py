@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import random
 import warnings
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,19 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from pivot.layout import Layout
 from pivot.policy import (
     OptimizerSettings,
-    PackedSample,
+    PackedGroup,
     Policy,
     data_parallel_rank,
     data_parallel_size,
     initialize,
 )
+from pivot.policy import hf
 from pivot.policy.hf import local_parameters
 from tests.parity.conftest import loss_weights
 
@@ -35,10 +39,10 @@ def build(path: Path, layout: Layout, **options: Any) -> Policy:
     return Policy.from_hf(path, layout, **options)
 
 
-def share(samples: Samples) -> tuple[list[int], list[list[PackedSample]]]:
+def share(samples: Samples) -> tuple[list[int], list[list[PackedGroup]]]:
     """This data-parallel rank's micro-batches and their numbers in the whole batch."""
     mine = list(range(data_parallel_rank(), len(samples), data_parallel_size()))
-    return mine, [[PackedSample(tokens, prompt) for tokens, prompt in samples[i]] for i in mine]
+    return mine, [[PackedGroup.sequence(tokens, prompt) for tokens, prompt in samples[i]] for i in mine]
 
 
 def gradient(policy: Policy, samples: Samples) -> list[dict[str, Tensor]]:
@@ -54,7 +58,7 @@ def gradient(policy: Policy, samples: Samples) -> list[dict[str, Tensor]]:
 
 
 def digest(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.detach().contiguous().numpy().tobytes()).hexdigest()
+    return hashlib.sha256(tensor.detach().contiguous().view(torch.uint8).numpy().tobytes()).hexdigest()
 
 
 def replica_mismatches(policy: Policy) -> list[str]:
@@ -89,28 +93,112 @@ def scores(policy: Policy, samples: Samples, temperature: float) -> tuple[Tensor
     return torch.cat(logprobs), torch.cat(entropy)
 
 
+def train(policy: Policy, samples: Samples, steps: int) -> list[float]:
+    """Supervised steps on the whole batch, each rank's share in one micro-batch; the loss of its share, at each step."""
+    batch = [sample for batch in share(samples)[1] for sample in batch]
+    scored = sum(tokens.numel() - prompt for batch in samples for tokens, prompt in batch)
+
+    def loss(_: int, logprobs: Tensor, __: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        value = -logprobs.sum() / scored
+        return value, {"loss": value}
+
+    curve = []
+    for _ in range(steps):
+        (metrics,) = policy.forward_backward([batch], loss)
+        policy.optimizer_step(LR)
+        curve.append(float(metrics["loss"]))
+    return curve
+
+
 def compare_layouts(
-    path: Path, samples: Samples, layouts: list[Layout], options: dict[str, Any]
+    path: Path, samples: Samples, cases: list[tuple[Layout, dict[str, Any]]], steps: int = 0
 ) -> list[dict[str, Any]]:
-    """Scores, gradients, one step and replicas of every layout on this world."""
+    """Scores, gradients, a step, replicas, and ``steps`` further steps of every case on this world."""
     results = []
-    for layout in layouts:
+    for layout, options in cases:
         policy = build(path, layout, **options)
-        result: dict[str, Any] = {"size": data_parallel_size()}
-        result["weights"] = dict(policy.hf_weights())
+        result: dict[str, Any] = {"weights": dict(policy.hf_weights())}
         result["scores"] = {t: scores(policy, samples, t) for t in (1.0, 0.7)}
         result["metrics"] = gradient(policy, samples)
         result["gradients"] = dict(policy.hf_gradients())
         result["norm"] = policy.optimizer_step(LR)
-        result["mismatches"] = replica_mismatches(policy)
         result["stepped"] = dict(policy.hf_weights())
+        result["curve"] = {data_parallel_rank(): train(policy, samples, steps)}
+        result["mismatches"] = replica_mismatches(policy)
         results.append(result)
     return results
 
 
-def compare_models(models: dict[str, tuple[Path, Samples, list[Layout]]]) -> dict[str, list[dict[str, Any]]]:
-    """``compare_layouts`` of several checkpoints."""
-    return {name: compare_layouts(*arguments, options={}) for name, arguments in models.items()}
+def compare_models(
+    models: dict[str, tuple[Path, Samples, list[tuple[Layout, dict[str, Any]]], int]],
+    large: Path,
+    streamed: list[Layout],
+) -> dict[str, Any]:
+    """``compare_layouts`` of several checkpoints, and ``stream_layouts`` of a large one."""
+    return {
+        "models": {name: compare_layouts(*arguments) for name, arguments in models.items()},
+        "streamed": stream_layouts(large, streamed),
+    }
+
+
+class LiveBytes(TorchDispatchMode):
+    """Bytes of tensors made inside it that are still alive, and the most there were.
+
+    Tensors read from a safetensors file count with the size of the whole tensor, whatever slice was asked for.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.now = self.most = 0
+        self._known: set[int] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        # arguments too: a file's tensor is not made by an operation
+        for tensor in tree_leaves((result, args)):
+            if isinstance(tensor, Tensor) and not isinstance(tensor, torch.nn.Parameter):
+                self._see(tensor.untyped_storage())
+        return result
+
+    def ignore(self, tensor: Tensor) -> None:
+        """Leaves out a tensor that was there before."""
+        self._known.add(tensor.untyped_storage().data_ptr())
+
+    def _see(self, storage: torch.UntypedStorage) -> None:
+        key, size = storage.data_ptr(), storage.nbytes()
+        if key in self._known or not size:
+            return
+        self._known.add(key)
+        self.now += size
+        self.most = max(self.most, self.now)
+        weakref.finalize(storage, self._forget, key, size)
+
+    def _forget(self, key: int, size: int) -> None:
+        self._known.discard(key)
+        self.now -= size
+
+
+def stream_layouts(path: Path, layouts: list[Layout]) -> list[dict[str, Any]]:
+    """Loads and exports a checkpoint in each layout; the most bytes there were beside this rank's parameters."""
+    found = []
+    for layout in layouts:
+        policy = build(path, layout, optimizer=None)
+        chunks, shape = policy._models, policy._shape
+        parameters = [parameter for _, parameter in local_parameters(chunks, shape)]
+        own = sum(parameter.nbytes for parameter in parameters)
+        used = {}
+        for name, work in (
+            ("load", lambda: hf.load(path, chunks, shape)),
+            ("export", lambda: [None for _ in hf.export(chunks, shape, torch.float32)]),
+        ):
+            meter = LiveBytes()
+            for parameter in parameters:
+                meter.ignore(parameter)
+            with meter:
+                work()
+            used[name] = meter.most
+        found.append({"own": own, "digests": {name: digest(t) for name, t in policy.hf_weights()}, **used})
+    return found
 
 
 def single_rank(path: Path, samples: Samples, out: Path) -> dict[str, Any]:
@@ -119,14 +207,14 @@ def single_rank(path: Path, samples: Samples, out: Path) -> dict[str, Any]:
     layout = Layout()
     policy = build(path, layout, freeze_router=False)
 
-    def run(batches: list[list[PackedSample]]) -> dict[str, Tensor]:
+    def run(batches: list[list[PackedGroup]]) -> dict[str, Tensor]:
         def loss(_: int, logprobs: Tensor, entropy: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
             return -(logprobs.sum() + 0.1 * entropy.sum()) / 100, {}
 
         policy.forward_backward(batches, loss)
         return {name: tensor.clone() for name, tensor in policy.hf_gradients()}
 
-    flat = [PackedSample(tokens, prompt) for batch in samples for tokens, prompt in batch]
+    flat = [PackedGroup.sequence(tokens, prompt) for batch in samples for tokens, prompt in batch]
     result["one"] = run([flat])
     result["again"] = run([flat])
     result["many"] = run([[sample] for sample in flat])
@@ -155,7 +243,7 @@ def refuse_uneven(path: Path, samples: Samples) -> str:
     """The message of the error when data-parallel ranks bring different numbers of micro-batches."""
     policy = build(path, Layout())
     count = 1 + data_parallel_rank()
-    batches = [[PackedSample(tokens, prompt) for tokens, prompt in batch] for batch in samples[:count]]
+    batches = [[PackedGroup.sequence(tokens, prompt) for tokens, prompt in batch] for batch in samples[:count]]
     try:
         policy.logprobs(batches)
     except ValueError as error:

@@ -37,7 +37,24 @@ def test_every_recipe_composes(recipe: str) -> None:
         ("quux=1", "unknown configuration key 'quux'"),
         ("train.steps=abc", "configuration key 'train.steps': Value 'abc'"),
         ("train.steps", "'train.steps' is no override"),
-        ("grpo.advantage=mean", "configuration key 'grpo.advantage' is 'mean': it must be group or leave_one_out"),
+        ("grpo.advantage=gae", "configuration key 'grpo.advantage' is 'gae': it must be one of group, leave_one_out, "),
+        ("grpo.malformed_advantage=0", "configuration key 'grpo.malformed_advantage' is 0.0: it must be null or neg"),
+        ("grpo.reduction=sum", "configuration key 'grpo.reduction' is 'sum': it must be one of token, sequence, group"),
+        ("grpo.clip_low=1.5", "configuration key 'grpo.clip_low' is 1.5: it must be from 0 to 1"),
+        ("grpo.clip_high=-1", "configuration key 'grpo.clip_high' is -1.0: it must be at least 0"),
+        ("grpo.clip_dual=1", "configuration key 'grpo.clip_dual' is 1.0: it must be null or greater than 1"),
+        ("grpo.entropy=-1", "configuration key 'grpo.entropy' is -1.0: it must be at least 0"),
+        ("grpo.kl_coefficient=-1", "configuration key 'grpo.kl_coefficient' is -1.0: it must be at least 0"),
+        ("grpo.kl_estimator=k4", "configuration key 'grpo.kl_estimator' is 'k4': it must be one of k1, k2, k3"),
+        ("grpo.kl_in=both", "configuration key 'grpo.kl_in' is 'both': it must be one of loss, reward"),
+        ("grpo.old_logprobs=old", "configuration key 'grpo.old_logprobs' is 'old': it must be one of policy, engine"),
+        ("grpo.old_logprobs=engine", "'grpo.mismatch' is 'token_tis': it must be none with grpo.old_logprobs=engine"),
+        ("grpo.mismatch=is", "configuration key 'grpo.mismatch' is 'is': it must be one of none, token_tis, "),
+        ("grpo.mismatch_cap=0.5", "configuration key 'grpo.mismatch_cap' is 0.5: it must be at least 1"),
+        ("grpo.icepop_low=2", "configuration key 'grpo.icepop_low' is 2.0: it must be from 0 to 1"),
+        ("grpo.icepop_high=0.5", "configuration key 'grpo.icepop_high' is 0.5: it must be at least 1"),
+        ("grpo.sequence_threshold=1", "'grpo.sequence_threshold' is 1.0: it must be null or greater than 1"),
+        ("grpo=tau3", "'grpo=tau3': the presets in conf/grpo are nemotron_super, swe, tau2"),
         ("rollout.top_p=0.9", "configuration key 'rollout.top_p' is 0.9"),
         ("mine.group_size=1", "configuration key 'mine.group_size' is 1: it must be at least 2"),
     ],
@@ -47,6 +64,51 @@ def test_mistakes_are_one_line_that_names_the_key(override: str, message: str) -
         load(None, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+PUBLISHED = {
+    "tau2": {"prompts": 64, "group": 16, "clip": (0.2, 0.2), "length": 32768, "warmup": 0, "penalty": None,
+             "mismatch": "none"},
+    "swe": {"prompts": 64, "group": 8, "clip": (0.2, 0.28), "length": 131072, "warmup": 0, "penalty": -5.0,
+            "mismatch": "token_tis"},
+    "nemotron_super": {"prompts": 64, "group": 16, "clip": (0.2, 0.28), "length": 131072, "warmup": 10,
+                       "penalty": -5.0, "mismatch": "token_tis"},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF_DIR / "grpo").glob("*.yaml")))
+def test_presets_hold_the_numbers_of_the_published_runs(name: str) -> None:
+    config = load(None, [f"grpo={name}"])
+    grpo, train, rollout = config.grpo, config.train, config.rollout
+    assert PUBLISHED[name] == {
+        "prompts": train.prompts_per_step,
+        "group": train.group_size,
+        "clip": (grpo.clip_low, grpo.clip_high),
+        "length": rollout.max_model_len,
+        "warmup": config.optimizer.warmup_steps,
+        "penalty": grpo.malformed_advantage,
+        "mismatch": grpo.mismatch,
+    }
+    assert (grpo.advantage, grpo.reduction, grpo.kl_coefficient) == ("leave_one_out", "token", 0)
+    assert (config.optimizer.lr, config.optimizer.weight_decay, grpo.mismatch_cap) == (1e-6, 0, 5)
+    assert (rollout.temperature, rollout.top_p, train.validation_pivots) == (1, 1, 512)
+    assert config.model.freeze_router
+    assert train.steps == {"tau2": 360, "swe": 230}.get(name, Config().train.steps)
+
+
+def test_a_preset_is_over_the_recipe_and_under_single_keys(tmp_path: Path) -> None:
+    config = load("demo", ["train.group_size=4", "grpo=swe"])
+    assert (config.run.name, config.train.prompts_per_step, config.train.group_size) == ("demo", 64, 4)
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("defaults:\n  - pivotrl\n  - grpo: tau2\n  - _self_\ngrpo:\n  clip_high: 0.3\n")
+    config = load(str(recipe), ["grpo.mismatch=icepop"])
+    assert (config.train.steps, config.grpo.advantage) == (360, "leave_one_out")
+    assert (config.grpo.clip_high, config.grpo.mismatch) == (0.3, "icepop")
+
+
+def test_the_engines_logprobs_go_with_no_correction_but_the_threshold() -> None:
+    grpo = load(None, ["grpo.old_logprobs=engine", "grpo.mismatch=none", "grpo.sequence_threshold=1.5"]).grpo
+    assert (grpo.old_logprobs, grpo.sequence_threshold) == ("engine", 1.5)
 
 
 def test_every_domain_has_a_verifier_and_another_replaces_it(tmp_path: Path) -> None:

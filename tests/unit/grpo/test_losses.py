@@ -1,79 +1,125 @@
-"""The clipped loss: values and gradients by hand, and exact splitting."""
+"""The clipped loss and the KL to a reference: values and gradients by hand, and by exact expectation."""
 
 import math
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from torch import Tensor
 
-from pivot.grpo.losses import Clip, kl_k3, merge_stats, policy_loss, token_stats
+from pivot.grpo.losses import KL, Clip, action_kl, clipped, kl_loss, policy_loss
+from pivot.grpo.options import CHOICES
 
-CLIP = Clip(0.2, 0.28)
+CLIP, DUAL = Clip(0.2, 0.28), Clip(0.2, 0.28, 3.0)
+
+
+def doubles(*values: float) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64)
 
 
 @pytest.mark.parametrize(
-    ("ratio", "advantage", "loss", "gradient"),
+    ("clip", "ratio", "advantage", "loss", "gradient"),
     [
-        (1.0, 2.0, -2.0, -2.0),
-        (1.1, 2.0, -2.2, -2.2),
-        (1.5, 2.0, -2.56, 0.0),  # above 1 + high with a good action: clipped, no gradient
-        (0.5, 2.0, -1.0, -1.0),  # below, good action: still pulled up
-        (0.5, -1.0, 0.8, 0.0),  # below 1 - low with a bad action: clipped
-        (1.5, -1.0, 1.5, 1.5),  # above, bad action: still pushed down
+        (CLIP, 1.0, 2.0, -2.0, -2.0),
+        (CLIP, 1.1, 2.0, -2.2, -2.2),
+        (CLIP, 1.5, 2.0, -2.56, 0.0),  # above 1 + high with a good action: clipped, no gradient
+        (CLIP, 0.5, 2.0, -1.0, -1.0),  # below, good action: still pulled up
+        (CLIP, 0.5, -1.0, 0.8, 0.0),  # below 1 - low with a bad action: clipped
+        (CLIP, 1.5, -1.0, 1.5, 1.5),  # above, bad action: still pushed down
+        (CLIP, 4.0, -1.0, 4.0, 4.0),  # ... however far
+        (DUAL, 4.0, -1.0, 3.0, 0.0),  # unless dual clip bounds it
+        (DUAL, 2.9, -2.0, 5.8, 5.8),
+        (DUAL, 0.5, -1.0, 0.8, 0.0),
+        (DUAL, 4.0, 2.0, -2.56, 0.0),  # dual clip is for bad actions
+        (DUAL, 1.1, 2.0, -2.2, -2.2),
+        (DUAL, 1.0, 0.0, 0.0, 0.0),
     ],
 )
-def test_clipping(ratio: float, advantage: float, loss: float, gradient: float) -> None:
-    logprobs = torch.tensor([math.log(ratio) - 1.0], dtype=torch.float64, requires_grad=True)
-    value = policy_loss(logprobs, torch.tensor([-1.0], dtype=torch.float64), torch.tensor([advantage]), CLIP, 1)
-    value.backward()
-    assert value.item() == pytest.approx(loss, abs=1e-6)
-    assert logprobs.grad.item() == pytest.approx(gradient, abs=1e-6)
+def test_clipping(clip: Clip, ratio: float, advantage: float, loss: float, gradient: float) -> None:
+    logprobs = doubles(math.log(ratio) - 1.0).requires_grad_()
+    value = policy_loss(logprobs, doubles(-1.0), doubles(advantage), clip)
+    value.sum().backward()
+    assert value.item() == pytest.approx(loss, abs=1e-12)
+    assert logprobs.grad.item() == pytest.approx(gradient, abs=1e-12)
 
 
-def test_gradient_matches_finite_differences() -> None:
-    generator = torch.Generator().manual_seed(0)
-    sampled, advantages = (torch.randn(8, generator=generator, dtype=torch.float64) for _ in range(2))
-    start = sampled + 0.05 * torch.randn(8, generator=generator, dtype=torch.float64)
-    torch.autograd.gradcheck(
-        lambda x: policy_loss(x, sampled, advantages, CLIP, 8), (start.requires_grad_(),), atol=1e-6
-    )
+def test_clipped_tokens_are_those_outside_the_range() -> None:
+    ratios = doubles(0.79, 0.81, 1.0, 1.27, 1.29)
+    assert clipped(ratios.log(), torch.zeros(5), CLIP).tolist() == [True, False, False, False, True]
 
 
-@given(cut=st.integers(1, 9))
-def test_a_split_batch_adds_up_to_the_whole(cut: int) -> None:
-    generator = torch.Generator().manual_seed(1)
-    new, old, advantages = (torch.randn(10, generator=generator, dtype=torch.float64) for _ in range(3))
-    whole = policy_loss(new, old, advantages, CLIP, 10)
-    parts = sum(
-        policy_loss(new[part], old[part], advantages[part], CLIP, 10) for part in (slice(cut), slice(cut, None))
-    )
-    assert float(parts) == pytest.approx(float(whole), abs=1e-12)
+@pytest.mark.parametrize(
+    ("estimator", "value"),
+    [("k1", math.log(2)), ("k2", math.log(2) ** 2 / 2), ("k3", 0.5 - 1 + math.log(2))],
+)
+def test_estimates_of_a_token_twice_as_likely_as_in_the_reference(estimator: str, value: float) -> None:
+    estimate = KL[estimator](doubles(math.log(0.5)), doubles(math.log(0.25)))
+    assert estimate.item() == pytest.approx(value, abs=1e-12)
+    assert KL[estimator](doubles(-1.0), doubles(-1.0)).item() == 0
 
 
-def test_stats_of_two_micro_batches_merge_to_those_of_one() -> None:
-    new, old = torch.tensor([-1.0, -2.0, -0.5]), torch.tensor([-1.0, -1.5, -1.0])
-    entropy = torch.tensor([0.1, 0.2, 0.3])
-    whole = merge_stats([token_stats(new, old, entropy, CLIP)])
-    parts = [token_stats(new[part], old[part], entropy[part], CLIP) for part in (slice(1), slice(1, None))]
-    split = merge_stats(parts)
-    assert whole == pytest.approx(split)
-    assert whole["tokens_sum"] == 3
-    assert whole["gap_max"] == pytest.approx(0.5)
-    assert whole["clipped_sum"] == 2  # e^-0.5 and e^0.5 are outside [0.8, 1.28]
-    assert whole["entropy_sum"] == pytest.approx(0.6)
+POLICY, REFERENCE, OLD = doubles(1.0, -0.5, 0.3, 0.0), doubles(0.2, 0.1, -0.7, 0.4), doubles(0.5, 0.2, -0.1, 0.1)
 
 
-def test_a_rank_without_samples_adds_nothing_and_keeps_the_graph() -> None:
-    nothing = torch.zeros(0, requires_grad=True)
-    stats = token_stats(nothing, torch.zeros(0), torch.zeros(0), CLIP)
-    assert all(float(value) == 0 for value in stats.values())
-    policy_loss(nothing, torch.zeros(0), torch.zeros(0), CLIP, 7).backward()
-    assert nothing.grad is not None
+def divergence(logits: Tensor) -> Tensor:
+    logprobs = logits.log_softmax(0)
+    return (logprobs.exp() * (logprobs - REFERENCE.log_softmax(0))).sum()
 
 
-def test_k3_is_zero_at_the_reference_and_unbiased() -> None:
-    assert torch.equal(kl_k3(torch.tensor([-1.0]), torch.tensor([-1.0])), torch.zeros(1))
-    p, q = torch.tensor([0.7, 0.2, 0.1]), torch.tensor([0.5, 0.3, 0.2])
-    exact = (p * (p / q).log()).sum()
-    assert torch.allclose((p * kl_k3(p.log(), q.log())).sum(), exact, atol=1e-6)
+def numerical_gradient(function, at: Tensor, step: float = 1e-5) -> Tensor:
+    steps = step * torch.eye(len(at), dtype=at.dtype)
+    return torch.stack([(function(at + d) - function(at - d)) / (2 * step) for d in steps])
+
+
+@pytest.mark.parametrize("estimator", ["k1", "k3"])
+def test_estimates_are_unbiased(estimator: str) -> None:
+    logprobs = POLICY.log_softmax(0)
+    mean = (logprobs.exp() * KL[estimator](logprobs, REFERENCE.log_softmax(0))).sum()
+    assert mean.item() == pytest.approx(divergence(POLICY).item(), abs=1e-12)
+
+
+@pytest.mark.parametrize("estimator", sorted(KL))
+@pytest.mark.parametrize("old", [POLICY, OLD], ids=["on-policy", "off-policy"])
+def test_the_loss_term_has_the_gradient_of_the_kl(estimator: str, old: Tensor) -> None:
+    """In expectation over tokens of the old policy, against finite differences of the exact divergence."""
+    logits = POLICY.clone().requires_grad_()
+    term = kl_loss(logits.log_softmax(0), old.log_softmax(0), REFERENCE.log_softmax(0), estimator)
+    (old.softmax(0) * term).sum().backward()
+    assert torch.allclose(logits.grad, numerical_gradient(divergence, POLICY), atol=1e-9)
+
+
+def test_on_policy_k2_and_k3_have_one_gradient_token_by_token() -> None:
+    logprobs = doubles(-1.0, -2.0, -0.3)
+    reference = doubles(-1.2, -1.0, -0.3)
+    for estimator, expected in [("k1", [1.2, 0.0, 1.0]), ("k2", [0.2, -1.0, 0.0]), ("k3", [0.2, -1.0, 0.0])]:
+        x = logprobs.clone().requires_grad_()
+        kl_loss(x, logprobs, reference, estimator).sum().backward()
+        assert x.grad.tolist() == pytest.approx(expected, abs=1e-12)
+
+
+def reward_gradient(estimator: str) -> Tensor:
+    """Of minus the expected estimate as a reward: E[estimate * grad logprob]."""
+    logits = POLICY.clone().requires_grad_()
+    logprobs = logits.log_softmax(0)
+    estimate = KL[estimator](logprobs.detach(), REFERENCE.log_softmax(0))
+    (logprobs.exp().detach() * estimate * logprobs).sum().backward()
+    return logits.grad
+
+
+def test_in_the_reward_only_k1_has_the_gradient_of_the_kl() -> None:
+    exact = numerical_gradient(divergence, POLICY)
+    assert torch.allclose(reward_gradient("k1"), exact, atol=1e-9)
+    for estimator in ("k2", "k3"):
+        assert (reward_gradient(estimator) - exact).norm() > 0.3 * exact.norm()
+
+
+def test_kl_of_actions_adds_up_their_tokens() -> None:
+    sampled, reference = torch.tensor([-1.0, -2.0, -3.0]), torch.tensor([-1.5, -2.0, -2.0])
+    actions = torch.tensor([0, 0, 2])
+    assert action_kl(sampled, reference, actions, 3, "k1").tolist() == [0.5, 0.0, -1.0]
+    assert action_kl(sampled, reference, actions, 3, "k2").tolist() == [0.125, 0.0, 0.5]
+    k3 = [math.exp(-0.5) - 0.5, 0.0, math.e - 2]
+    assert action_kl(sampled, reference, actions, 3, "k3").tolist() == pytest.approx(k3, abs=1e-12)
+
+
+def test_the_configuration_knows_every_estimate() -> None:
+    assert sorted(CHOICES["kl_estimator"]) == sorted(KL)

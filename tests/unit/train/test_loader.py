@@ -5,7 +5,6 @@ from typing import Any
 import pytest
 
 from pivot.train.loader import PivotLoader
-from pivot.train.schedule import constant, cosine
 
 
 def loader(steps: int = 7) -> PivotLoader:
@@ -32,15 +31,3 @@ def test_a_restored_loader_goes_on_where_the_other_stopped(stop: int) -> None:
     resumed = loader()
     resumed.load_state_dict(interrupted.state_dict())
     assert taken + list(resumed) == whole
-
-
-def test_constant_schedule_warms_up() -> None:
-    assert [constant(step, 1.0, 4) for step in range(6)] == [0.25, 0.5, 0.75, 1.0, 1.0, 1.0]
-    assert constant(0, 2.0, 0) == 2.0
-
-
-def test_cosine_schedule_ends_at_the_floor() -> None:
-    rates = [cosine(step, 2.0, 2, 12, 0.1) for step in range(12)]
-    assert rates[:3] == [1.0, 2.0, 2.0]
-    assert rates[-1] == pytest.approx(0.2)
-    assert rates[2:] == sorted(rates[2:], reverse=True)

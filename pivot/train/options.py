@@ -1,0 +1,56 @@
+"""What the `optimizer` section of a configuration may hold; free of torch, for it is read before anything heavy."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from pivot.train.schedule import SCHEDULES
+
+
+@dataclass(frozen=True, slots=True)
+class ParameterRule:
+    """One entry of `optimizer.rules`; see `pivot.policy.optimizer.Rule`."""
+
+    match: str = "???"  # OmegaConf's mark of a value that has to be given
+    lr: float | None = None
+    weight_decay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OptimizerSection:
+    """The keys of the section, with their defaults."""
+
+    lr: float = 1e-6
+    schedule: str | None = None
+    warmup_steps: int = 0
+    min_lr_ratio: float = 0.1
+    betas: list[float] = field(default_factory=lambda: [0.9, 0.999])
+    eps: float = 1e-8
+    weight_decay: float = 0.0
+    clip_grad: float = 1.0
+    rules: list[ParameterRule] = field(default_factory=list)
+    distributed: bool = False
+    offload: float = 0.0
+
+
+def rules(section: OptimizerSection) -> list[tuple[str, Any, bool, str]]:
+    """(key, value, whether it can be used, what it must be) of the optimizer's section."""
+    return [
+        ("optimizer.lr", section.lr, section.lr >= 0, "0 or more"),
+        ("optimizer.schedule", section.schedule, section.schedule in (None, *SCHEDULES),
+         f"null or one of {', '.join(SCHEDULES)}"),
+        ("optimizer.warmup_steps", section.warmup_steps, section.warmup_steps >= 0, "0 or more"),
+        ("optimizer.min_lr_ratio", section.min_lr_ratio, 0 <= section.min_lr_ratio <= 1, "from 0 to 1"),
+        ("optimizer.weight_decay", section.weight_decay, section.weight_decay >= 0, "0 or more"),
+        ("optimizer.clip_grad", section.clip_grad, section.clip_grad >= 0, "0 (do not clip) or more"),
+        ("optimizer.offload", section.offload, 0 <= section.offload <= 1, "a share from 0 to 1"),
+        ("optimizer.offload", section.offload, not section.offload or section.distributed,
+         "0 unless optimizer.distributed is true"),
+        *((f"optimizer.rules[{i}]", asdict(rule), usable(rule), "{match: …} with lr, weight_decay or both, 0 or more")
+          for i, rule in enumerate(section.rules)),
+    ]  # fmt: skip
+
+
+def usable(rule: ParameterRule) -> bool:
+    """Whether a rule names something and multiplies something by a number that is not negative."""
+    given = [value for value in (rule.lr, rule.weight_decay) if value is not None]
+    return bool(rule.match and given) and min(given) >= 0
