@@ -296,7 +296,7 @@ def test_an_answer_is_read_where_a_message_marks_one(message: str, answer: str |
 
 
 def test_a_verifier_of_messages_has_no_say_in_marked_answers_and_a_judge_may_have() -> None:
-    answers = Action("The answer is Paul Reinholt."), Action("The answer is Paul and Edda Reinholt.")
+    answers = Action("Answer: Paul Reinholt"), Action("Answer: Paul Reinholt, together with Edda Reinholt")
     assert build("message:guarded")(*answers, HERE).reward == 1.0
     assert build("search | message:guarded")(*answers, HERE).reason == "differs:answer"
     verdict = build({"name": "search", "open_answers": True})(*answers, HERE)
