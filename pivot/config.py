@@ -38,7 +38,6 @@ class ModelSection:
     path: str = "pivot/world/tiny-moe"
     dtype: str = "float32"
     freeze_router: bool = True
-    router_aux_loss: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -238,7 +237,8 @@ def check(config: Config) -> None:
     """Refuse values that no room could use, before anything heavy is imported."""
     rules: list[tuple[str, Any, bool, str]] = [
         ("model.dtype", config.model.dtype, config.model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
-        *model_rules(config.model, config.parallel),
+        ("parallel.recompute", config.parallel.recompute, config.parallel.recompute in (None, "selective", "full"),
+         "null, selective or full"),
         ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
         *mining_rules(config.mine),
@@ -264,17 +264,6 @@ def check(config: Config) -> None:
     for key, value, ok, wanted in rules:
         if not ok:
             raise UserError(f"configuration key '{key}' is {value!r}: it must be {wanted}")
-
-
-def model_rules(model: ModelSection, parallel: ParallelSection) -> list[tuple[str, Any, bool, str]]:
-    """(key, value, whether it can be used, what it must be) of how the policy is built and spread."""
-    return [
-        ("model.router_aux_loss", model.router_aux_loss, model.router_aux_loss >= 0, "0 (none) or positive"),
-        ("model.router_aux_loss", model.router_aux_loss, not (model.router_aux_loss and model.freeze_router),
-         "0 while model.freeze_router is true: it would train nothing but what feeds the frozen router"),
-        ("parallel.recompute", parallel.recompute, parallel.recompute in (None, "selective", "full"),
-         "null, selective or full"),
-    ]  # fmt: skip
 
 
 def mining_rules(mine: MineSection) -> list[tuple[str, Any, bool, str]]:

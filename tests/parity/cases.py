@@ -77,7 +77,8 @@ MOE_CASES = [
     Case(2, Layout(pipeline=2)),
     Case(4, Layout(tensor=2, pipeline=2, expert=2)),
 ]
-FAMILIES = [(name, case) for names, cases in ((DENSE, DENSE_CASES), (MOE, MOE_CASES)) for name in names for case in cases]
+BY_KIND = ((DENSE, DENSE_CASES), (MOE, MOE_CASES))
+FAMILIES = [(name, case) for names, cases in BY_KIND for name in names for case in cases]
 
 
 def computed_for(name: str) -> list[Case]:

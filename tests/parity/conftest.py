@@ -99,8 +99,8 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
     """The other shapes that must load.
 
     ``llama`` is SmolLM2's (grouped queries, no query/key norm, tied embeddings), ``qwen3`` the dense Qwen3,
-    ``plain-topk`` an MoE whose routing probabilities are not renormalised over the chosen experts; ``qwen2`` has biases,
-    and ``qwen2_moe`` a shared expert besides.
+    ``plain-topk`` an MoE whose routing probabilities are not renormalised over the chosen experts; ``qwen2`` has
+    biases, and ``qwen2_moe`` a shared expert besides.
     """
     from transformers import (
         LlamaConfig,
@@ -130,15 +130,11 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
     experts: dict[str, Any] = {"num_experts_per_tok": 2}
     torch.manual_seed(1)
     models = {
-        "llama": LlamaForCausalLM(
-            LlamaConfig(**common, **six, intermediate_size=160, tie_word_embeddings=True)
-        ),
+        "llama": LlamaForCausalLM(LlamaConfig(**common, **six, intermediate_size=160, tie_word_embeddings=True)),
         "llama-untied": LlamaForCausalLM(LlamaConfig(**common, **heads, intermediate_size=160)),
         "qwen3": Qwen3ForCausalLM(Qwen3Config(**common, **heads, intermediate_size=160)),
         "plain-topk": Qwen3MoeForCausalLM(
-            Qwen3MoeConfig(
-                **common, **heads, **experts, num_experts=4, moe_intermediate_size=32, norm_topk_prob=False
-            )
+            Qwen3MoeConfig(**common, **heads, **experts, num_experts=4, moe_intermediate_size=32, norm_topk_prob=False)
         ),
         "mixtral": MixtralForCausalLM(
             MixtralConfig(**common, **heads, **experts, num_local_experts=4, intermediate_size=32, sliding_window=None)
@@ -187,7 +183,8 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     }
     (path / "config.json").write_text(json.dumps(config))
     torch.manual_seed(2)
-    save_file({name: torch.randn(size) for name, size in hf.hf_shapes(read_shape(config)).items()}, path / "model.safetensors")
+    shapes = hf.hf_shapes(read_shape(config))
+    save_file({name: torch.randn(size) for name, size in shapes.items()}, path / "model.safetensors")
     return path
 
 

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.parity.cases import FAMILIES, STREAMED, Case
+from tests.parity.cases import FAMILIES, Case
 from tests.parity.conftest import Reference
 from tests.parity.test_layouts import RELATIVE, check_scores, relative
-from tests.parity.workers import digest
 
 Results = dict[tuple[str, str], list[dict[str, Any]]]
 every_family = pytest.mark.parametrize(("name", "case"), FAMILIES, ids=str)
@@ -43,22 +41,3 @@ def test_a_round_trip_is_bit_exact(parity: Results, others: dict[str, Reference]
     for result in parity[name, str(case)]:
         assert result["weights"].keys() == files.keys()
         assert all(torch.equal(result["weights"][key], files[key]) for key in files)
-
-
-@pytest.mark.parametrize("case", STREAMED, ids=str)
-def test_no_rank_holds_more_than_a_bucket_beside_its_shard(
-    on_ranks: dict[int, list[dict[str, Any]]], large: Path, case: Case
-) -> None:
-    """A bucket is one matrix of one layer with all its experts: gathered, rearranged, and a piece of it yielded."""
-    files = load_file(large / "model.safetensors")
-    whole = sum(tensor.nbytes for tensor in files.values())
-    expert = 2 * files["model.layers.0.mlp.experts.0.up_proj.weight"].nbytes
-    bucket, table = 16 * expert, files["model.embed_tokens.weight"].nbytes
-    assert whole > 7 * bucket
-    number = [other.layout for other in STREAMED if other.ranks == case.ranks].index(case.layout)
-    for rank in on_ranks[case.ranks]:
-        result = rank["streamed"][number]
-        print(case, whole, bucket, table, result["own"], result["load"], result["export"])
-        assert result["digests"] == {name: digest(tensor) for name, tensor in files.items()}
-        assert 0 < result["load"] <= 2 * max(table, expert)
-        assert bucket <= result["export"] <= 2.2 * bucket

@@ -95,7 +95,9 @@ def test_replicas_are_identical_after_all_steps(results: Any, case: Case) -> Non
 
 
 @every_exact_case
-def test_every_rank_exports_the_checkpoint_in_the_same_order(results: Any, one: Any, moe: Reference, case: Case) -> None:
+def test_every_rank_exports_the_checkpoint_in_the_same_order(
+    results: Any, one: Any, moe: Reference, case: Case
+) -> None:
     from safetensors.torch import load_file
 
     files = load_file(moe.path / "model.safetensors")

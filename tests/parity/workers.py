@@ -6,6 +6,7 @@ import hashlib
 import random
 import warnings
 import weakref
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +24,9 @@ from pivot.policy import (
     Policy,
     data_parallel_rank,
     data_parallel_size,
+    hf,
     initialize,
 )
-from pivot.policy import hf
 from pivot.policy.hf import local_parameters
 from tests.parity.conftest import loss_weights
 
@@ -94,7 +95,7 @@ def scores(policy: Policy, samples: Samples, temperature: float) -> tuple[Tensor
 
 
 def train(policy: Policy, samples: Samples, steps: int) -> list[float]:
-    """Supervised steps on the whole batch, each rank's share in one micro-batch; the loss of its share, at each step."""
+    """Supervised steps on the whole batch, each rank's share in one micro-batch; the losses of its share."""
     batch = [sample for batch in share(samples)[1] for sample in batch]
     scored = sum(tokens.numel() - prompt for batch in samples for tokens, prompt in batch)
 
@@ -178,6 +179,12 @@ class LiveBytes(TorchDispatchMode):
         self.now -= size
 
 
+def exhaust(chunks: Any, shape: Any) -> None:
+    """Export and keep nothing."""
+    for _ in hf.export(chunks, shape, torch.float32):
+        pass
+
+
 def stream_layouts(path: Path, layouts: list[Layout]) -> list[dict[str, Any]]:
     """Loads and exports a checkpoint in each layout; the most bytes there were beside this rank's parameters."""
     found = []
@@ -188,8 +195,8 @@ def stream_layouts(path: Path, layouts: list[Layout]) -> list[dict[str, Any]]:
         own = sum(parameter.nbytes for parameter in parameters)
         used = {}
         for name, work in (
-            ("load", lambda: hf.load(path, chunks, shape)),
-            ("export", lambda: [None for _ in hf.export(chunks, shape, torch.float32)]),
+            ("load", partial(hf.load, path, chunks, shape)),
+            ("export", partial(exhaust, chunks, shape)),
         ):
             meter = LiveBytes()
             for parameter in parameters:
