@@ -84,10 +84,13 @@ def read_scores(directory: Path, metric: str) -> dict[int, float]:
 
 def write_score(directory: Path, metric: str, step: int, score: float | None) -> None:
     """Set or, with None, forget the score of a step; those of checkpoints that are gone go as well."""
-    steps = {step_of(path) for path in complete(directory)} | {step}
-    scores = {known: value for known, value in read_scores(directory, metric).items() if known in steps - {step}}
+    before = read_scores(directory, metric)
+    steps = {step_of(path) for path in complete(directory)} - {step}
+    scores = {known: value for known, value in before.items() if known in steps}
     if score is not None and not math.isnan(score):
         scores[step] = score
+    if scores == before:
+        return
     temporary = directory / f"{SCORES}.tmp"
     temporary.write_text(json.dumps({"metric": metric, "scores": scores}))
     temporary.replace(directory / SCORES)
