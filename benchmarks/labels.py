@@ -24,6 +24,7 @@ MEASURED = {
     "message": ("message:guarded", "message:lenient", "exact"),
     "terminal": ("terminal:shell", "terminal:gym", "exact"),
     "search": ("search", "exact"),
+    "swe": ("swe:guarded", "swe:gym", "exact"),
 }
 HALVES = ("development", "held out")
 

@@ -53,8 +53,10 @@ examples:
   pivot convert runs/ 'more/**/*.traj' --only-successful --validation 0.1 --split task --out data
   zcat big.jsonl.gz | pivot convert - --format openai_chat --domain search --out data
 
-Every assistant turn becomes a candidate or a counted skip: read report.json, and skipped.jsonl for file, line and
-reason. Memory holds one record at a time; a JSON array, or the `simulations` of a results file, may be of any length.
+Every assistant turn becomes a candidate (candidates.jsonl; held out ones validation.jsonl) or a counted skip: read
+report.json, and skipped.jsonl for file, line and reason; `without_tools` there counts rows whose calls name no tool on
+offer (give --tools). Memory holds one record at a time; a JSON array, or the `simulations` of a results file, may be of
+any length.
 """
 
 

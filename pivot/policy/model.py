@@ -199,13 +199,6 @@ def transformer_config(
         qk_layernorm=shape.qk_norm,
         attention_dropout=0.0,
         hidden_dropout=0.0,
-        tensor_model_parallel_size=layout.tensor,
-        pipeline_model_parallel_size=layout.pipeline,
-        virtual_pipeline_model_parallel_size=layout.virtual_pipeline,
-        expert_model_parallel_size=layout.expert,
-        expert_tensor_parallel_size=layout.expert_tensor,
-        context_parallel_size=layout.context,
-        sequence_parallel=layout.sequence_parallel(moe=bool(shape.experts)),
         params_dtype=dtype,
         pipeline_dtype=dtype,
         bf16=dtype is torch.bfloat16,
@@ -221,10 +214,23 @@ def transformer_config(
         # gradient = sum of the losses: DDP does not average, and policy.py passes no token count to divide by
         calculate_per_token_loss=True,
         cuda_graph_scope=[],
+        **_layout_options(shape, layout),
         **_moe_options(shape, aux_loss),
         **recompute_options(recompute),
         **more,
     )
+
+
+def _layout_options(shape: Shape, layout: Layout) -> dict[str, Any]:
+    return {
+        "tensor_model_parallel_size": layout.tensor,
+        "pipeline_model_parallel_size": layout.pipeline,
+        "virtual_pipeline_model_parallel_size": layout.virtual_pipeline,
+        "expert_model_parallel_size": layout.expert,
+        "expert_tensor_parallel_size": layout.expert_tensor,
+        "context_parallel_size": layout.context,
+        "sequence_parallel": layout.sequence_parallel(moe=bool(shape.experts)),
+    }
 
 
 def _moe_options(shape: Shape, aux_loss: float) -> dict[str, Any]:

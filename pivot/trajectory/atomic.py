@@ -1,9 +1,10 @@
 """Files that appear whole or not at all."""
 
+import fcntl
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TextIO
 
@@ -17,6 +18,14 @@ def sync_directory(directory: Path) -> None:
         os.close(handle)
 
 
+def remove_leftovers(path: Path) -> None:
+    """Remove what killed writers of `path` left behind; what is being written stays, for its writer holds a lock."""
+    for leftover in path.parent.glob(f".{path.name}.*.tmp"):
+        with suppress(OSError), leftover.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            leftover.unlink(missing_ok=True)
+
+
 @contextmanager
 def atomic_write(path: Path) -> Iterator[TextIO]:
     """Open `path` for writing UTF-8 text; it takes its name only when the block ends without an exception.
@@ -27,6 +36,8 @@ def atomic_write(path: Path) -> Iterator[TextIO]:
     temporary = path.with_name(f".{path.name}.{os.getpid()}-{threading.get_ident()}.tmp")
     try:
         with temporary.open("w", encoding="utf-8", newline="\n") as file:
+            with suppress(OSError):  # a file system without locks: then nothing is taken for a leftover either
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             yield file
             file.flush()
             os.fsync(file.fileno())

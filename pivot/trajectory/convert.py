@@ -8,23 +8,23 @@ from pathlib import Path
 from typing import TextIO, TypeAlias
 
 from pivot.errors import UserError
-from pivot.trajectory.atomic import atomic_write
+from pivot.trajectory.atomic import atomic_write, remove_leftovers
 from pivot.trajectory.cut import candidates
 from pivot.trajectory.detect import FORMATS, Format, detect, format_named
 from pivot.trajectory.digests import DigestSet
 from pivot.trajectory.inputs import display_name, expand
 from pivot.trajectory.messages import BadRecord, read_tools
-from pivot.trajectory.records import BadRow, Record, read_records
+from pivot.trajectory.records import WHAT_TO_DO, BadRow, Record, read_records
 from pivot.trajectory.report import ConvertReport
 from pivot.trajectory.rows import to_row
-from pivot.trajectory.split import SPLITS, group_of, is_validation
+from pivot.trajectory.split import Sides
 from pivot.trajectory.strict_json import BadJson, decode
 from pivot.trajectory.types import Candidate, Skip, Tool, Trajectory
 
 Progress = Callable[[ConvertReport, int], None]
 
 UNKNOWN = "unknown"
-OUTPUTS = ("candidates.jsonl", "validation.jsonl", "skipped.jsonl", "report.json")
+ROWS, HELD_OUT, SKIPS, REPORT = OUTPUTS = ("candidates.jsonl", "validation.jsonl", "skipped.jsonl", "report.json")
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ _Found: TypeAlias = "_Read | _Unreadable"
 
 def _read_tools_file(path: Path) -> tuple[Tool, ...]:
     try:
-        tools = read_tools(decode(path.read_text(encoding="utf-8")))
+        tools = read_tools(decode(path.read_text(encoding="utf-8-sig")))
     except (BadRecord, BadJson, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not a JSON list of function tools ({error}); fix --tools") from None
     except OSError as error:
@@ -98,8 +98,7 @@ def _found(inputs: Sequence[Path], how: _How) -> Iterator[tuple[_Found, int]]:
             seen = True
             position = max(position, record.position)
             if isinstance(record, BadRow):
-                detail = "the line is no JSON object that can be used"
-                yield _Unreadable(record.reason, record.source, detail), before + position
+                yield _Unreadable(record.reason, record.source, WHAT_TO_DO[record.reason]), before + position
             else:
                 for found in how.read(record):
                     yield found, before + position
@@ -111,12 +110,12 @@ def _found(inputs: Sequence[Path], how: _How) -> Iterator[tuple[_Found, int]]:
 class _Writer:
     """Cuts trajectories, writes rows and skips, and keeps the report."""
 
-    def __init__(self, report: ConvertReport, rows: TextIO, held_out: TextIO, skips: TextIO, fraction: float) -> None:
+    def __init__(self, report: ConvertReport, sides: Sides, rows: TextIO, held_out: TextIO, skips: TextIO) -> None:
         self._report = report
+        self._sides = sides
         self._rows = rows
         self._held_out = held_out
         self._skips = skips
-        self._fraction = fraction
         self._ids = DigestSet()
 
     def _note(self, source: str, reason: str, turn: int | None, detail: str = "") -> None:
@@ -146,19 +145,22 @@ class _Writer:
             report.rows += 1
             counts["rows"] += 1
             turns = iter([item])
-        report.without_task += report.split == "task" and item.task_id is None
-        held_out = is_validation(group_of(report.split, item.trajectory_id, item.task_id), self._fraction)
+        report.without_task += self._sides.lacks_task(item)
+        report.without_tools += _lacks_tools(item)
+        held_out = self._sides.is_held_out(item)
         for turn in turns:
             report.turns += 1
             counts["turns"] += 1
-            if isinstance(turn, Candidate) and not self._ids.add(turn.candidate_id):
+            if isinstance(turn, Candidate) and held_out is None:
+                turn = Skip("on_both_sides", turn.source, turn.turn)
+            elif isinstance(turn, Candidate) and not self._ids.add(turn.candidate_id):
                 turn = Skip("duplicate", turn.source, turn.turn)
             if isinstance(turn, Skip):
                 report.skipped[turn.reason] += 1
                 self._note(turn.source, turn.reason, turn.turn)
             else:
                 counts["candidates"] += 1
-                self._write(turn, held_out=held_out)
+                self._write(turn, held_out=bool(held_out))
 
     def _write(self, candidate: Candidate, *, held_out: bool) -> None:
         report = self._report
@@ -170,17 +172,26 @@ class _Writer:
         file.write(json.dumps(to_row(candidate), ensure_ascii=False) + "\n")
 
 
+def _lacks_tools(item: Trajectory | Candidate) -> bool:
+    expected = item.expected.calls if isinstance(item, Candidate) else ()
+    return not item.tools and (bool(expected) or any("tool_calls" in message for message in item.messages))
+
+
 @contextmanager
-def _writer(out_dir: Path, report: ConvertReport, fraction: float) -> Iterator[_Writer]:
+def _writer(out_dir: Path, report: ConvertReport, sides: Sides, *, hold_out: bool) -> Iterator[_Writer]:
+    for name in OUTPUTS:
+        remove_leftovers(out_dir / name)
     with ExitStack() as opened:
-        rows = opened.enter_context(atomic_write(out_dir / "candidates.jsonl"))
+        rows = opened.enter_context(atomic_write(out_dir / ROWS))
         yield _Writer(
             report,
+            sides,
             rows=rows,
-            held_out=opened.enter_context(atomic_write(out_dir / "validation.jsonl")) if fraction else rows,
-            skips=opened.enter_context(atomic_write(out_dir / "skipped.jsonl")),
-            fraction=fraction,
+            held_out=opened.enter_context(atomic_write(out_dir / HELD_OUT)) if hold_out else rows,
+            skips=opened.enter_context(atomic_write(out_dir / SKIPS)),
         )
+        if not hold_out:  # an earlier run's would hold rows that are now to be trained on
+            (out_dir / HELD_OUT).unlink(missing_ok=True)
 
 
 def _run(
@@ -225,7 +236,7 @@ def convert(
 ) -> ConvertReport:
     """Convert trajectory files to single-step rows.
 
-    Writes `out_dir/candidates.jsonl`, `validation.jsonl` (those of held-out trajectories, if any are wanted),
+    Writes `out_dir/candidates.jsonl`, `validation.jsonl` (those of held-out trajectories; removed if none are wanted),
     `skipped.jsonl` (one line a skipped turn or unreadable record, with its `file:line`) and `report.json`, each whole
     or not at all. Memory holds one record and a few bytes a candidate, however large the files are.
 
@@ -237,7 +248,7 @@ def convert(
         domain: The domain of all trajectories; None takes each format's own.
         only_successful: Leave out trajectories that failed, or that do not say.
         strict: Stop at the first record that cannot be read.
-        validation: Share of the trajectories (or tasks), chosen by hash, to hold out whole.
+        validation: Share of the trajectories (or tasks), chosen by hash, to hold out whole; see `Sides`.
         split: What is held out whole: each `trajectory`, or all trajectories of a `task`.
         progress: Called after every record with the report so far and the stored bytes read.
 
@@ -248,20 +259,18 @@ def convert(
         UserError: A missing file, an unwritable folder, an unknown format or split, no trajectory at all, or with
             `strict` the first bad record.
     """
-    if split not in SPLITS:
-        raise UserError(f"unknown split {split!r}; use one of {', '.join(SPLITS)}")
-    is_validation("", validation)
+    sides = Sides(split, validation)
     form = format_named(fmt) if fmt is not None else None
     how = _How(form, _read_tools_file(tools_path) if tools_path is not None else (), domain)
     files = expand(inputs, {(out_dir / name).absolute() for name in OUTPUTS})
     report = ConvertReport(inputs=[display_name(path) for path in files], split=split)
     try:
         out_dir.mkdir(parents=True, exist_ok=True)
-        with _writer(out_dir, report, validation) as writer:
+        with _writer(out_dir, report, sides, hold_out=validation > 0) as writer:
             found = _found(files, how)
             first_bad = _run(found, writer, report, only_successful=only_successful, strict=strict, progress=progress)
             _check_not_empty(report, first_bad)
-        with atomic_write(out_dir / "report.json") as file:
+        with atomic_write(out_dir / REPORT) as file:
             file.write(json.dumps(report.to_json(), indent=2) + "\n")
     except OSError as error:
         raise UserError(f"{out_dir}: cannot be written ({error.strerror}); choose another --out") from None

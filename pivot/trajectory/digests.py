@@ -27,6 +27,13 @@ class DigestSet:
             place = (place + 1) & (self._places - 1)
         return place * _WIDTH
 
+    def __contains__(self, hex_id: str) -> bool:
+        digest = bytes.fromhex(hex_id)
+        if digest == _EMPTY:
+            return self._zero
+        offset = self._place(digest)
+        return self._table[offset : offset + _WIDTH] == digest
+
     def add(self, hex_id: str) -> bool:
         """Remember an id; whether it is new."""
         digest = bytes.fromhex(hex_id)

@@ -5,6 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from pivot.trajectory.messages import action_of
 from pivot.trajectory.types import Action, Message, Tool
 
 _DIGITS = 24
@@ -69,6 +70,30 @@ def candidate_id(messages: Iterable[Message], tools: Sequence[Tool], expected: A
     for message in messages:
         history.add(message)
     return history.candidate_id(expected)
+
+
+def opening_id(messages: Iterable[Message], expected: Action | None = None) -> str | None:
+    """Content hash (24 hex digits) of a conversation up to the first answer to a user; None when there is none.
+
+    Conversations that share any later turn share it. Tools, thoughts and the text beside calls do not count: of the
+    same conversation, rows that were cut elsewhere hold less.
+
+    Args:
+        messages: A whole trajectory, or the history of a turn.
+        expected: The action after that history.
+    """
+    history = HistoryHash(())
+    asked = False
+    for message in messages:
+        if asked and message["role"] == "assistant":
+            return history.candidate_id(_bare(action_of(message)))
+        asked = asked or message["role"] == "user"
+        history.add(message)
+    return history.candidate_id(_bare(expected)) if asked and expected is not None else None
+
+
+def _bare(action: Action) -> Action:
+    return Action(None, action.calls) if action.calls else action
 
 
 def trajectory_id(messages: Iterable[Message], tools: Sequence[Tool]) -> str:

@@ -4,20 +4,22 @@ import glob
 import gzip
 import io
 import os
+import stat
 import sys
 import zlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol, cast
+from typing import BinaryIO, NoReturn, Protocol, cast
 
 from pivot.errors import UserError
 
 STDIN = Path("-")
-TEXT_SUFFIXES = (".jsonl", ".ndjson", ".json", ".traj")
+LINES_SUFFIXES = (".jsonl", ".ndjson")
+TEXT_SUFFIXES = (*LINES_SUFFIXES, ".json", ".traj")
 PARQUET = ".parquet"
 GZIP, ZSTD = ".gz", ".zst"
-_GZIP_MAGIC, _ZSTD_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"
+_GZIP_MAGIC, _ZSTD_MAGIC, _PARQUET_MAGIC = b"\x1f\x8b", b"\x28\xb5\x2f\xfd", b"PAR1"
 
 # What reading a damaged compressed file raises (BadGzipFile is an OSError and must be caught before it).
 DAMAGED = (gzip.BadGzipFile, zlib.error, EOFError)
@@ -25,16 +27,30 @@ DAMAGED = (gzip.BadGzipFile, zlib.error, EOFError)
 
 def is_trajectory_name(name: str) -> bool:
     """Whether a file found in a folder is read: by its suffix, also under `.gz` and `.zst`."""
-    name = name.lower()
-    if name.endswith(PARQUET):
-        return True
-    return name.removesuffix(GZIP).removesuffix(ZSTD).endswith(TEXT_SUFFIXES)
+    return name.lower().endswith(PARQUET) or _uncompressed_name(name).endswith(TEXT_SUFFIXES)
+
+
+def is_lines_name(name: str) -> bool:
+    """Whether a file's name says that each line is a record."""
+    return _uncompressed_name(name).endswith(LINES_SUFFIXES)
+
+
+def _uncompressed_name(name: str) -> str:
+    return name.lower().removesuffix(GZIP).removesuffix(ZSTD)
+
+
+def _refuse(error: OSError) -> NoReturn:
+    name = display_name(Path(os.fsdecode(error.filename)))
+    raise UserError(f"{name}: cannot be read ({error.strerror}); check the path and its permissions") from None
 
 
 def _in_folder(folder: Path) -> list[Path]:
-    found = []
-    for directory, folders, names in os.walk(folder):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+    found: list[Path] = []
+    entered: set[str] = set()
+    for directory, folders, names in os.walk(folder, onerror=_refuse, followlinks=True):
+        real = os.path.realpath(directory)
+        folders[:] = [name for name in folders if not name.startswith(".") and real not in entered]
+        entered.add(real)  # a link may lead back up
         found += [Path(directory, name) for name in names if is_trajectory_name(name) and not name.startswith(".")]
     if not found:
         suffixes = ", ".join((*TEXT_SUFFIXES, PARQUET))
@@ -42,10 +58,21 @@ def _in_folder(folder: Path) -> list[Path]:
     return sorted(found)
 
 
+def _mode(path: Path) -> int:
+    """The file's mode; 0 when there is none of that name."""
+    try:
+        return path.stat().st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        return 0
+    except OSError as error:  # a name that is too long, a folder that may not be entered
+        _refuse(error)
+
+
 def _one(given: Path, passed_over: Collection[Path]) -> Iterable[Path]:
-    if given == STDIN or (given.exists() and not given.is_dir()):  # also a pipe, such as `<(command)`
+    mode = 0 if given == STDIN else _mode(given)
+    if given == STDIN or (mode and not stat.S_ISDIR(mode)):  # also a pipe, such as `<(command)`
         return [given]
-    if given.is_dir():
+    if mode:
         found = _in_folder(given)
     elif glob.has_magic(str(given)):
         matches = [Path(name) for name in sorted(glob.glob(str(given), recursive=True))]
@@ -111,14 +138,13 @@ class _Zstd:
             raise EOFError(str(error)) from None
 
 
-def _stdin() -> tuple[io.BufferedReader, str]:
-    """Standard input and the suffix that its first bytes stand for."""
+def _stdin() -> io.BufferedReader:
+    if sys.stdin is None:
+        raise UserError("stdin: is closed; pipe the records into it, or name a file instead of -")
     stream = cast(io.BufferedReader, io.BufferedReader(cast(io.RawIOBase, sys.stdin.buffer)))
-    head = stream.peek(4)
-    if head.startswith(b"PAR1"):
+    if stream.peek(4).startswith(_PARQUET_MAGIC):
         raise UserError("stdin: Parquet can't be read from a stream; name the file")
-    suffix = GZIP if head.startswith(_GZIP_MAGIC) else ZSTD if head.startswith(_ZSTD_MAGIC) else ""
-    return stream, suffix
+    return stream
 
 
 class _Patient:
@@ -157,8 +183,7 @@ def open_bytes(path: Path) -> Iterator[tuple[Callable[[int], bytes], Callable[[]
     name = display_name(path)
     try:
         if path == STDIN:
-            stream, suffix = _stdin()
-            yield _Patient(_uncompressed(stream, suffix)).read, lambda: 0
+            yield _Patient(_uncompressed(_stdin(), "")).read, lambda: 0
             return
         with path.open("rb") as raw:
             tell = raw.tell if raw.seekable() else lambda: 0
@@ -174,6 +199,8 @@ def open_bytes(path: Path) -> Iterator[tuple[Callable[[int], bytes], Callable[[]
 
 
 def _uncompressed(stream: io.BufferedReader, suffix: str) -> _Reader:
-    if suffix == GZIP:
+    """As the name says, and also where only the first bytes do: no JSON begins like them."""
+    head = stream.peek(4)
+    if suffix == GZIP or (suffix != ZSTD and head.startswith(_GZIP_MAGIC)):
         return gzip.GzipFile(fileobj=stream)
-    return _Zstd(stream) if suffix == ZSTD else stream
+    return _Zstd(stream) if suffix == ZSTD or head.startswith(_ZSTD_MAGIC) else stream

@@ -6,10 +6,12 @@ a tool message has `tool_call_id`; an assistant message may have `reasoning_cont
 """
 
 import json
+from collections import Counter
 from typing import Any
 
 from pivot.trajectory.strict_json import BadJson, decode
 from pivot.trajectory.types import Action, Message, Tool, ToolCall
+from pivot.trajectory.untrusted import as_dict, as_text, objects
 
 _ROLES = {
     "system": "system",
@@ -93,6 +95,34 @@ def _read_assistant(raw: dict[str, Any], content: str | None, index: int, where:
     if reasoning is not None:
         message["reasoning_content"] = reasoning
     return message
+
+
+def without_user_side(raw_messages: list[Any], left_out: Counter[str]) -> list[Any]:
+    """Raw messages less the calls that the *user* made, and their results: no agent ever saw them. They are counted.
+
+    Whose a result is says `requestor`, or else the call that it answers.
+    """
+    theirs: set[str] = set()
+    kept: list[Any] = []
+    for raw in raw_messages:
+        message = as_dict(raw)
+        ids = {call_id for call in objects(message.get("tool_calls")) if (call_id := as_text(call.get("id")))}
+        if message.get("role") == "user" and message.get("tool_calls"):
+            left_out["user_calls"] += 1
+            theirs |= ids
+            if message.get("content"):
+                kept.append({key: value for key, value in message.items() if key != "tool_calls"})
+        elif message.get("role") == "tool" and _is_users(message, theirs):
+            left_out["user_call_results"] += 1
+        else:
+            theirs -= ids  # an agent may use an id once more
+            kept.append(raw)
+    return kept
+
+
+def _is_users(raw: dict[str, Any], theirs: set[str]) -> bool:
+    said = raw.get("requestor")
+    return said == "user" if isinstance(said, str) else as_text(raw.get("tool_call_id")) in theirs
 
 
 def read_messages(raw_messages: Any) -> tuple[Message, ...]:

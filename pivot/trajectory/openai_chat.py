@@ -1,9 +1,11 @@
 """Reader for OpenAI chat records: `{"messages": [...], "tools": [...]}`, one trajectory each."""
 
+from collections import Counter
 from typing import Any
 
 from pivot.trajectory.identity import trajectory_id
-from pivot.trajectory.messages import BadRecord, read_messages, read_tools
+from pivot.trajectory.media import without_media
+from pivot.trajectory.messages import BadRecord, read_messages, read_tools, without_user_side
 from pivot.trajectory.rows import DEFAULT_DOMAIN
 from pivot.trajectory.strict_json import BadJson
 from pivot.trajectory.types import Tool, Trajectory
@@ -27,7 +29,7 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
 
     Optional keys: `trajectory_id` or `id`, `task_id` or `instance_id`, `domain`, `success` or `resolved` (bool) or
     `reward` (1 is success). `messages` and `tools` may be JSON text, as tables have them. An assistant message
-    with `weight` 0 is history only.
+    with `weight` 0 is history only. A user that calls tools (tau2-bench's telecom) is left without these calls.
 
     Args:
         record: Untrusted.
@@ -37,7 +39,11 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
     Raises:
         BadRecord: The record cannot be read.
     """
+    left_out: Counter[str] = Counter()
     raw_messages = _free_form(record, "messages", "messages_missing")
+    if not isinstance(raw_messages, list):
+        raise BadRecord("messages_missing", "`messages` is missing or no list")
+    raw_messages, not_expert = without_media(without_user_side(raw_messages, left_out), left_out)
     messages = read_messages(raw_messages)
     tools = read_tools(_free_form(record, "tools", "bad_tools")) or default_tools
     names = [record.get("trajectory_id"), record.get("id")]
@@ -45,7 +51,7 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
     weightless = {
         index: "weight_zero"
         for index, raw in enumerate(raw_messages)
-        if raw.get("role") == "assistant" and type(raw.get("weight")) is int and raw["weight"] == 0
+        if raw.get("role") == "assistant" and isinstance(raw.get("weight"), int | float) and raw["weight"] == 0
     }
     return Trajectory(
         trajectory_id=given or trajectory_id(messages, tools),
@@ -55,5 +61,6 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
         success=success_of(record),
         source=source,
         task_id=first_name(record, "task_id", "instance_id"),
-        not_expert=weightless,
+        not_expert=not_expert | weightless,
+        left_out=dict(left_out),
     )

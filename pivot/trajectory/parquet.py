@@ -38,7 +38,7 @@ def _plain(value: Any) -> Any:
             return value.decode("utf-8")
         except UnicodeDecodeError:
             raise _NotJson("not_utf8") from None
-    raise _NotJson("unsupported_type")
+    raise _NotJson("unsupported_value")
 
 
 def read_rows(path: Path) -> Iterator[tuple[dict[str, Any] | str, int]]:
@@ -65,12 +65,23 @@ def read_rows(path: Path) -> Iterator[tuple[dict[str, Any] | str, int]]:
         done = 0
         try:
             for batch in file.iter_batches(batch_size=_BATCH):
-                for row in batch.to_pylist():
+                for number in range(batch.num_rows):
                     done += 1
-                    position = size * done // rows
-                    try:
-                        yield _plain(row), position
-                    except _NotJson as error:
-                        yield str(error), position
-        except (pyarrow.ArrowException, OSError, UnicodeDecodeError):
+                    yield _row(batch, number), size * done // rows
+        except (pyarrow.ArrowException, OSError):
             yield "damaged_parquet", size
+
+
+def _row(batch: Any, number: int) -> dict[str, Any] | str:
+    """One row by itself, so that a value which Python cannot hold (the year 10,000, bytes as text) costs that one."""
+    import pyarrow
+
+    try:
+        (row,) = batch.slice(number, 1).to_pylist()
+        return {key: _plain(value) for key, value in row.items() if value is not None}
+    except _NotJson as error:
+        return str(error)
+    except UnicodeDecodeError:
+        return "not_utf8"
+    except (pyarrow.ArrowException, OverflowError, ValueError):
+        return "unsupported_value"

@@ -14,7 +14,9 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.table import Table
+from rich.text import Text
 
+from pivot.trajectory.inputs import display_name
 from pivot.trajectory.report import ConvertReport
 
 
@@ -53,6 +55,8 @@ class ConvertProgress:
 def closing_table(report: ConvertReport, out_dir: Path) -> Table:
     """The counts of `report.json`, a line a reason."""
     table = Table(title="Convert", show_header=False)
+    table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")  # a path that is cut short is no use
     table.add_row("trajectories", str(report.trajectories))
     if report.rows:
         table.add_row("rows that were cut already", str(report.rows))
@@ -63,6 +67,8 @@ def closing_table(report: ConvertReport, out_dir: Path) -> Table:
     table.add_row("candidates", str(report.candidates))
     if report.validation:
         table.add_row(f"  held out for validation, by {report.split}", str(report.validation))
+    if report.without_tools:
+        table.add_row("  with calls, but no tools (see --tools)", str(report.without_tools))
     if report.without_task:
         table.add_row("  split by trajectory, for they name no task", str(report.without_task))
     for label, counted in (
@@ -73,5 +79,5 @@ def closing_table(report: ConvertReport, out_dir: Path) -> Table:
     ):
         for reason, count in sorted(counted.items()):
             table.add_row(f"{label}: {reason}", str(count))
-    table.add_row("written to", str(out_dir / "candidates.jsonl"))
+    table.add_row("written to", Text(display_name(out_dir / "candidates.jsonl")))
     return table

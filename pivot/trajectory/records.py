@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from pivot.trajectory import parquet
-from pivot.trajectory.inputs import DAMAGED, PARQUET, display_name, open_bytes
-from pivot.trajectory.json_stream import BrokenStream, ByteStream, is_whole
+from pivot.trajectory.inputs import DAMAGED, PARQUET, display_name, is_lines_name, open_bytes
+from pivot.trajectory.json_stream import MAX_VALUE, BrokenStream, ByteStream, is_whole
 from pivot.trajectory.strict_json import BadJson, check, decode
 
 # A record wraps messages, calls and tool schemas, so it may be deeper than a call's arguments.
@@ -16,6 +16,22 @@ RECORD_DEPTH = 128
 STREAMED_KEY = "simulations"
 # Lines up to this length are looked at to tell JSONL from JSON that is spread over lines.
 _LOOK_AHEAD = 1 << 22
+
+
+WHAT_TO_DO = {
+    "not_json": "this is no valid JSON; correct it or leave it out",
+    "not_object": "this is JSON, but no object; write each record as one",
+    "not_utf8": "the bytes are no UTF-8; write the file in it, for example with iconv",
+    "not_finite": "NaN, Infinity and numbers beyond double precision are no JSON; write null",
+    "lone_surrogate": "half of a surrogate pair is no text; remove it",
+    "too_deep": f"it is nested deeper than {RECORD_DEPTH} levels; flatten it",
+    "too_long": f"it is longer than {MAX_VALUE >> 20} MiB; is a line end or bracket missing?",
+    "truncated": "the file ends inside a value; fetch it again",
+    "damaged_compression": "the compressed data is damaged or ends early, the rest is lost; fetch the file again",
+    "damaged_parquet": "the Parquet data is damaged or ends early, the rest is lost; fetch the file again",
+    "unsupported_value": "JSON has no place for a value of this row; leave out its column",
+}
+"""For every reason of a `BadRow`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +51,7 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """One line or array item that is no JSON object, with the machine-readable reason."""
+    """One line, array item or row that is no JSON object, with the machine-readable reason (see `WHAT_TO_DO`)."""
 
     reason: str
     source: str
@@ -109,11 +125,16 @@ class _Reader:
     def _by_line(self) -> bool:
         """Whether each line is a record, rather than JSON values spread over lines."""
         first = self._stream.peek()
-        if first != b"{":
-            return first != b"["
+        if first not in (b"{", b"["):
+            return True
         head = self._stream.head(2, _LOOK_AHEAD)
+        alone = len(head) == 1 and self._stream.ended
+        if first == b"[":  # a line with an array, and more behind it; an array spread over lines opens with less
+            return bool(head) and not alone and _is_json(head[0])
+        if not head and not self._stream.ended:  # the first line is longer than that
+            return is_lines_name(self._name)
         # An object spread over lines has no whole object on its second one, a broken first record has.
-        return any(_is_json(line) for line in head) or (len(head) == 1 and self._stream.ended)
+        return alone or any(_is_json(line) for line in head)
 
     def _lines(self) -> Iterator[Record | BadRow]:
         while True:

@@ -18,6 +18,7 @@ class ConvertReport:
         turns: Assistant turns of the kept trajectories, and the kept rows.
         candidates: Turns written to `candidates.jsonl` and `validation.jsonl`.
         validation: Those of them in `validation.jsonl`.
+        without_tools: Trajectories and rows with calls, but with no tools on offer.
         without_task: With `split` task: trajectories and rows that name no task.
         kinds: Candidates by kind of expert action.
         domains: Candidates by domain.
@@ -36,6 +37,7 @@ class ConvertReport:
     turns: int = 0
     candidates: int = 0
     validation: int = 0
+    without_tools: int = 0
     without_task: int = 0
     kinds: Counter[str] = field(default_factory=Counter)
     domains: Counter[str] = field(default_factory=Counter)
@@ -56,6 +58,7 @@ class ConvertReport:
             "turns": self.turns,
             "candidates": self.candidates,
             "validation": self.validation,
+            "without_tools": self.without_tools,
             "without_task": self.without_task,
             "kinds": dict(self.kinds),
             "domains": dict(self.domains),

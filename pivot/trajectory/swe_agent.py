@@ -5,10 +5,12 @@ published tables that hold the same episodes as `trajectory: [{"role", "text"}]`
 tool schemas.
 """
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
 from pivot.trajectory.identity import trajectory_id
+from pivot.trajectory.media import without_media
 from pivot.trajectory.messages import BadRecord, read_messages, read_tools
 from pivot.trajectory.strict_json import BadJson
 from pivot.trajectory.types import Tool, Trajectory
@@ -120,7 +122,8 @@ def read(record: Record, source: str, default_tools: tuple[Tool, ...]) -> Trajec
     Raises:
         BadRecord: The record cannot be read.
     """
-    raw_messages = _raw_messages(record)
+    left_out: Counter[str] = Counter()
+    raw_messages, not_expert = without_media(_raw_messages(record), left_out)
     messages = read_messages(raw_messages)
     tools = read_tools(record.get("tools")) or default_tools
     task = _task_id(record, source)
@@ -132,9 +135,11 @@ def read(record: Record, source: str, default_tools: tuple[Tool, ...]) -> Trajec
         success=_success(record),
         source=source,
         task_id=task,
-        not_expert={
+        not_expert=not_expert
+        | {
             index: "demonstration"
             for index, (raw, message) in enumerate(zip(raw_messages, messages, strict=True))
             if message["role"] == "assistant" and _is_demo(raw)
         },
+        left_out=dict(left_out),
     )

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from pivot.trajectory.identity import trajectory_id
-from pivot.trajectory.messages import BadRecord, read_messages, read_tools
+from pivot.trajectory.messages import BadRecord, read_messages, read_tools, without_user_side
 from pivot.trajectory.rows import DEFAULT_DOMAIN
 from pivot.trajectory.types import Tool, Trajectory
 from pivot.trajectory.untrusted import as_dict, as_list, as_name, as_text, first_name, is_one, objects
@@ -40,23 +40,14 @@ def parts(record: Record) -> Iterator[Record]:
         yield {**record, "simulations": [simulation]}
 
 
-def _without_user_side(raw_messages: list[Any], left_out: Counter[str]) -> list[Any]:
-    """What the agent saw and said, with flat calls and results in the form that `read_messages` takes."""
-    kept: list[Any] = []
+def _flat_results(raw_messages: list[Any]) -> Iterator[Any]:
+    """Each result as a message of its own, under the key for its call that `read_messages` takes."""
     for raw in raw_messages:
-        if not isinstance(raw, dict):
-            raise BadRecord("bad_message", f"message {len(kept)} is no object")
-        if raw.get("role") == "user" and raw.get("tool_calls"):
-            left_out["user_calls"] += 1
-        elif raw.get("role") == "tool":
+        if isinstance(raw, dict) and raw.get("role") == "tool":
             for result in objects(raw["tool_messages"]) if "tool_messages" in raw else [raw]:
-                if result.get("requestor") == "user":
-                    left_out["user_call_results"] += 1
-                else:
-                    kept.append({**result, "role": "tool", "tool_call_id": result.get("id")})
+                yield {**result, "role": "tool", "tool_call_id": result.get("id")}
         else:
-            kept.append(raw)
-    return kept
+            yield raw
 
 
 def _tools(environment: Record) -> list[Record]:
@@ -90,8 +81,8 @@ def read(record: Record, source: str, default_tools: tuple[Tool, ...]) -> Trajec
             raise BadRecord("full_duplex", "a voice simulation has no turns")
         raise BadRecord("messages_missing", "`messages` of the simulation is missing or no list")
     left_out: Counter[str] = Counter()
-    kept = _without_user_side(raw_messages, left_out)
-    system = [] if kept and kept[0].get("role") == "system" else [{"role": "system", "content": policy}]
+    kept = without_user_side(list(_flat_results(raw_messages)), left_out)
+    system = [] if kept and as_dict(kept[0]).get("role") == "system" else [{"role": "system", "content": policy}]
     messages = read_messages(system + kept)
     scripted = {1: "scripted_greeting"} if messages[1:2] and _is_greeting(messages[1]) else {}
     domain_name = first_name(environment, "domain_name") or "tau2"

@@ -6,7 +6,7 @@ The files hold no tools; they come from a separate file.
 import hashlib
 from typing import Any
 
-from pivot.trajectory.identity import canonical_json
+from pivot.trajectory.identity import canonical_json, trajectory_id
 from pivot.trajectory.messages import BadRecord, read_messages, read_tools
 from pivot.trajectory.rows import DEFAULT_DOMAIN
 from pivot.trajectory.types import Tool, Trajectory
@@ -39,10 +39,14 @@ def read(record: dict[str, Any], source: str, default_tools: tuple[Tool, ...]) -
     if not isinstance(record.get("traj"), list):
         raise BadRecord("messages_missing", "`traj` is missing or no list")
     stem = stem_of(source)
+    messages = read_messages(record["traj"])
+    tools = read_tools(record.get("tools")) or default_tools
+    # Results of several models have files of one name in folders of their own, so the name alone is not enough.
+    content = trajectory_id(messages, tools)
     return Trajectory(
-        trajectory_id=f"{stem}/task-{record.get('task_id')}/trial-{record.get('trial')}",
-        messages=read_messages(record["traj"]),
-        tools=read_tools(record.get("tools")) or default_tools,
+        trajectory_id=f"{stem}/task-{record.get('task_id')}/trial-{record.get('trial')}/{content}",
+        messages=messages,
+        tools=tools,
         domain=DEFAULT_DOMAIN,
         # As tau-bench itself counts.
         success=is_one(record.get("reward")),

@@ -12,10 +12,12 @@ from typing import Any
 
 from pivot.verify import prose
 from pivot.verify.schema import NO_SCHEMA, Schema
-from pivot.verify.texts import names_a_file, normal_text, role
+from pivot.verify.shell import ShellRelaxations, equivalent
+from pivot.verify.texts import SHELL, names_a_file, normal_text, role
 
 _ROUNDING = 1e-9
 _CUT = 120
+_SHELL = ShellRelaxations()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,16 +26,33 @@ class Relaxations:
 
     Attributes:
         null_is_absence: Null in an optional argument says the same as leaving it out.
-        default_is_absence: So does the schema's default.
+        default_is_absence: So does the schema's default, and an object that holds nothing but defaults.
+        empty_is_absence: An empty text or list in an optional argument without a default says the same as leaving it
+            out, unless the description speaks of empty values or the tool writes over what is there.
         numeric_type: 5 is 5.0 where the schema says number or integer.
-        number_in_text: "5" is 5 where the schema takes texts and numbers.
+        number_in_text: "5" is 5 where the schema takes texts and numbers, and no booleans.
         number_rounding: Numbers that differ by less than a billionth of the larger are one.
         enum_case: A value of an enum in another case, where the enum's values differ in more than case.
-        text_case: Case of phrases and words; never of ids, codes, paths, addresses or code.
+        text_case: Case of phrases and words, and where the schema says that it does not matter; never of other ids,
+            codes, paths, addresses or code.
         whitespace: Runs of whitespace, and whitespace at the ends; never in code.
-        unicode_form: Composed letters; typographic quotes, dashes and spaces; full-width forms; never in code.
+        unicode_form: Composed letters; typographic quotes, dashes and spaces and full-width forms, not in ids; never
+            in code.
         date_form: Other unambiguous forms of the same date.
-        set_order: Order in arrays with `uniqueItems`, or whose description gives the order away.
+        set_order: Order in arrays with `uniqueItems`, or whose description gives the order away; the common order of
+            two lists whose entries go together.
+        phone_form: Brackets, dashes and blanks of a phone number; 00 for +.
+        decimal_form: Separators of thousands and final zeros of an amount that is a text.
+        colour_form: Case of a hex colour; #fa0 for #ffaa00.
+        duration_form: PT60M for PT1H, P1D for PT24H.
+        path_form: `./`, `..`, `//` in paths; a final slash where the argument is a folder.
+        url_form: Case of scheme and host, the default port, dot segments, an empty path.
+        email_form: Case of the domain.
+        address_form: St. for Street behind a number and a name.
+        sql_form: Case of words, comments, line breaks and the final semicolon of SQL.
+        python_form: Comments, blank lines, blanks and the width of indentation of Python.
+        shell_form: What `terminal:shell` lets differ between two commands.
+        term_order: Order of terms and factors of an arithmetic expression, and brackets that say nothing.
         prose_similarity: Least similarity of two long texts that people read (reasons, summaries, messages), above
             0; short ones need up to 0.8; 1 asks for the same words.
         query_similarity: Least similarity of two queries or questions, above 0; their words may have another order.
@@ -41,6 +60,7 @@ class Relaxations:
 
     null_is_absence: bool = True
     default_is_absence: bool = True
+    empty_is_absence: bool = True
     numeric_type: bool = True
     number_in_text: bool = True
     number_rounding: bool = True
@@ -50,6 +70,18 @@ class Relaxations:
     unicode_form: bool = True
     date_form: bool = True
     set_order: bool = True
+    phone_form: bool = True
+    decimal_form: bool = True
+    colour_form: bool = True
+    duration_form: bool = True
+    path_form: bool = True
+    url_form: bool = True
+    email_form: bool = True
+    address_form: bool = True
+    sql_form: bool = True
+    python_form: bool = True
+    shell_form: bool = True
+    term_order: bool = True
     prose_similarity: float = 0.4
     query_similarity: float = 0.9
 
@@ -99,8 +131,10 @@ def compare(given: dict[str, Any], wanted: dict[str, Any], schema: Schema, relax
     least = Least(relax.prose_similarity, relax.query_similarity)
     used: set[str] = set()
     differences: list[Difference] = []
-    for key in sorted(given.keys() | wanted.keys()):
-        pair = Pair(_only(given, key), _only(wanted, key), schema, least, given.keys() | wanted.keys())
+    together = _paired_lists(given, wanted, schema)
+    for key in sorted((given.keys() | wanted.keys()) - set(together[1:])):
+        keys = together if key in together else (key,)
+        pair = Pair(_only(given, keys), _only(wanted, keys), schema, least, given.keys() | wanted.keys())
         if pair.identical():
             continue
         if pair.equal(on):
@@ -114,13 +148,23 @@ def _severity(difference: Difference) -> tuple[int, str]:
     return ("missing_argument", "extra_argument", "argument_mismatch").index(difference.reason), difference.key or ""
 
 
-def _only(arguments: dict[str, Any], key: str) -> dict[str, Any]:
-    return {key: arguments[key]} if key in arguments else {}
+def _only(arguments: dict[str, Any], keys: tuple[str, ...]) -> dict[str, Any]:
+    return {key: arguments[key] for key in keys if key in arguments}
+
+
+def _paired_lists(given: dict[str, Any], wanted: dict[str, Any], schema: Schema) -> tuple[str, ...]:
+    """The two lists whose entries go together by position, in both calls equally long; nothing where there are none."""
+    keys = tuple(sorted(key for key in given.keys() & wanted.keys() if "array" in schema.child(key).types()))
+    if len(keys) != 2 or not schema.pairs_lists():
+        return ()
+    lists = [[side[key] for key in keys] for side in (given, wanted)]
+    even = all(isinstance(one, list) and isinstance(two, list) and len(one) == len(two) for one, two in lists)
+    return keys if even else ()
 
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """One argument of both calls, as objects of at most one key; `keys` are all those of the two calls."""
+    """One argument of both calls, or two lists that go together, as objects; `keys` are all those of the two calls."""
 
     given: dict[str, Any]
     wanted: dict[str, Any]
@@ -133,7 +177,8 @@ class Pair:
 
     def equal(self, on: Set[str]) -> bool:
         forms = (normal_object(side, self.schema, on, self.keys) for side in (self.given, self.wanted))
-        return _same(next(forms), next(forms), on, self.least)
+        given, wanted = (_aligned(form) if "set_order" in on else form for form in forms)
+        return _same(given, wanted, on, self.least)
 
     def needed(self, on: Set[str]) -> set[str]:
         """A smallest set of switches under which both are equal."""
@@ -144,6 +189,7 @@ class Pair:
         return kept
 
     def difference(self, key: str, on: Set[str]) -> Difference:
+        key = next((name for name in sorted(self.given) if self.given[name] != self.wanted.get(name)), key)
         given = normal_object(self.given, self.schema, on, self.keys)
         wanted = normal_object(self.wanted, self.schema, on, self.keys)
         if not given:
@@ -152,6 +198,14 @@ class Pair:
             return Difference("extra_argument", key)
         shown = [_dump(side[key])[:_CUT] for side in (self.given, self.wanted) if key in side]
         return Difference("argument_mismatch", key, " instead of ".join(shown))
+
+
+def _aligned(form: dict[str, Any]) -> dict[str, Any]:
+    """Two lists that go together in one order of their pairs; any other form as it is."""
+    if len(form) < 2:
+        return form
+    rows = sorted(zip(*form.values(), strict=True), key=_dump)
+    return dict(zip(form, ([row[at] for row in rows] for at in range(len(form))), strict=True))
 
 
 def _same(left: Any, right: Any, on: Set[str], least: Least) -> bool:
@@ -167,7 +221,9 @@ def _same(left: Any, right: Any, on: Set[str], least: Least) -> bool:
     if left[0] == right[0] == "p":
         return prose.same(left[1], right[1], least.prose)
     if left[0] == right[0] == "q":
-        return prose.similarity(left[1], right[1]) >= least.query
+        return prose.same_query(left[1], right[1], least.query)
+    if left[0] == right[0] == SHELL:
+        return equivalent(left[1], right[1], _SHELL) is not None
     if "number_rounding" in on and left[0] == right[0] in ("n", "float"):
         return _near(left[1], right[1])
     return False
@@ -186,8 +242,7 @@ def _normal_number(value: int | float) -> int | float:
 
 def _number_in_text(text: str, schema: Schema) -> int | float | None:
     """The number a text stands for, only where the schema takes both texts and numbers."""
-    types = schema.types()
-    if "string" not in types or types.isdisjoint(("number", "integer")) or len(text) > 32:
+    if not schema.takes_numbers_in_texts() or len(text) > 32:
         return None
     whole, dot, part = text.strip().removeprefix("-").partition(".")
     if not (whole.isascii() and whole.isdigit()) or (dot and not (part.isascii() and part.isdigit())):
@@ -216,7 +271,7 @@ def normal_form(value: Any, schema: Schema, on: Set[str], key: str, *, beside_pa
         if "numeric_type" in on and schema.is_numeric():
             return "n", _normal_number(value)
         # Without a schema 5 and 5.0 stay apart: their own JSON types are all that is known.
-        return ("n" if "number_in_text" in on and "string" in schema.types() else type(value).__name__), value
+        return ("n" if "number_in_text" in on and schema.takes_numbers_in_texts() else type(value).__name__), value
     if isinstance(value, list):
         items = schema.items()
         forms = [normal_form(item, items, on, key, beside_path=beside_path) for item in value]
@@ -230,8 +285,12 @@ def normal_object(value: dict[str, Any], schema: Schema, on: Set[str], keys: Set
     beside_path = names_a_file(keys)
     for key, item in value.items():
         child = schema.child(key)
-        if not _is_absent(item, child, on, optional=schema.is_optional(key)):
-            form[key] = normal_form(item, child, on, key, beside_path=beside_path)
+        optional = schema.is_optional(key)
+        if _is_absent(item, child, on, optional=optional):
+            continue
+        normal = normal_form(item, child, on, key, beside_path=beside_path)
+        if not (optional and normal == {} and "default_is_absence" in on and _holds_only_defaults(child)):
+            form[key] = normal
     return form
 
 
@@ -241,8 +300,15 @@ def _is_absent(value: Any, schema: Schema, on: Set[str], *, optional: bool) -> b
         return False
     if value is None:
         # Null may be the default's way of being left out, and needs no more than one of the two.
-        return "null_is_absence" in on
+        return "null_is_absence" in on and not schema.null_is_a_value()
+    if value in ("", []) and "empty_is_absence" in on and schema.empty_is_nothing("array" if value == [] else "string"):
+        return True
     return "default_is_absence" in on and _is_default(value, schema, on)
+
+
+def _holds_only_defaults(schema: Schema) -> bool:
+    """Whether an object of which nothing is left beside defaults says nothing."""
+    return schema.declares_properties() and schema.default() is None
 
 
 def _is_default(value: Any, schema: Schema, on: Set[str]) -> bool:

@@ -16,7 +16,7 @@ def asker(options: Judge) -> Ask | None:
     """What the settings describe; None for the colocated engine, which `Context.ask` brings.
 
     Raises:
-        UserError: No key in the environment, or a cache that cannot be written.
+        UserError: No usable key in the environment, or a cache that cannot be written.
     """
     return None if options.url == ENGINE else cached(endpoint(options), options)
 
@@ -25,7 +25,7 @@ def endpoint(options: Judge) -> Ask:
     """Ask the endpoint at `options.url`, at temperature 0, with bounded retries and time.
 
     Raises:
-        UserError: The API key is not in the environment.
+        UserError: The API key is not in the environment, or cannot be one.
     """
     # openai takes a second to import: only who asks a judge pays it.
     from openai import APIConnectionError, APIStatusError, APITimeoutError, OpenAI, OpenAIError
@@ -36,6 +36,8 @@ def endpoint(options: Judge) -> Ask:
             f"no API key for the judge: set the environment variable {options.key_variable} (any text will do for a "
             "server that asks for none)"
         )
+    if not key.isascii() or not key.isprintable():  # no header can hold it; never shown
+        raise UserError(f"the API key in {options.key_variable} holds a line break or letters that no key has")
     client = OpenAI(base_url=options.url, api_key=key, timeout=options.timeout_s, max_retries=options.retries)
 
     def ask(text: str) -> str:

@@ -21,6 +21,7 @@ from typing import Any
 from pivot.errors import UserError
 from pivot.verify import compose
 from pivot.verify.kinds import KINDS, Kind
+from pivot.verify.sources import sources
 from pivot.verify.types import Verifier
 
 # Names for compositions.
@@ -44,10 +45,8 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _sha(kind: Kind, options: Any) -> str:
     digest = hashlib.sha256(repr(options).encode())
-    for module in kind.sources:
-        if module.__file__ is None:
-            raise UserError(f"{module.__name__} has no source file to hash; install the package")
-        digest.update(Path(module.__file__).read_bytes())
+    for module in sources(kind.module):
+        digest.update(Path(str(module.__file__)).read_bytes())
     return digest.hexdigest()[:16]
 
 

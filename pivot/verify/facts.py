@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, fields
+from decimal import Decimal
 
 from pivot.verify.dates import MONTH, month_number
 from pivot.verify.texts import unicode_form
@@ -16,10 +17,17 @@ _YEAR_LAST = re.compile(r"\b(\d{1,2})/(\d{1,2})/(\d{4})\b")
 _TIME = re.compile(r"\b(\d{1,2})(?::(\d{2}))?(?::\d{2})? ?([ap])\.?m\b\.?|\b(\d{1,2}):(\d{2})(?::\d{2})?\b")
 _SPAN = re.compile(
     r"(?<![\w.,$/-])(\d{1,4})(?: ?(?:-|to|or|and) ?(\d{1,4}))?[ -](?:business |working |calendar )?"
-    r"(?:days?|hours?|hrs?|minutes?|mins?|weeks?"
-    r"|months?|years?)\b"
+    r"(day|hour|hr|minute|min|week|month|year)(?:s|ly)?\b"
 )
-_ENDING = re.compile(r"\bending (?:in|with) (\d{3,6})\b")
+_HOURS_AND_MINUTES = re.compile(
+    r"(?<![\w.,$/-])(\d{1,3}) ?(?:hours?|hrs?|h),?(?: and)? (\d{1,2}) ?(?:minutes?|mins?|m)\b"
+)
+# A span as minutes, or as months where it has no fixed number of them.
+_MINUTES = {"minute": 1, "min": 1, "hour": 60, "hr": 60, "day": 1440, "week": 10080}
+_MONTHS = {"month": 1, "year": 12}
+_SCALED = re.compile(r"(?<![\w.,])(\d{1,6}(?:\.\d{1,6})?) (thousand|million|billion)\b")
+_SCALES = {"thousand": 3, "million": 6, "billion": 9}
+_ENDING = re.compile(r"\bend(?:ing|s)? (?:in|with) (\d{3,6})\b")
 _MONEY = re.compile(r"(?:us)?[$\u20ac\u00a3]")
 _NUMBER = re.compile(r"(\d{1,3}(?:,\d{3}){1,8}|\d{1,30})(\.\d{1,30})?")
 _RANGE = re.compile(r"(\d{1,6})-(\d{1,6})")
@@ -28,10 +36,12 @@ _WITH_UNIT = re.compile(
 )
 _WITH_WORD = re.compile(r"(\d{1,12}(?:\.\d{1,6})?)-[a-z]{2,12}(?:-[a-z]{2,12})?")
 _COUNTED = re.compile(
-    r"\b(one|two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b(?=[ -](?:checked|carry|free|non|business"
+    r"\b(?:(two|three|four|five|six|seven|eight|nine|ten|eleven|twelve)\b"
+    r"(?=[ -](?!(?:one|two|three|four|five)\b)[a-z])"
+    r"|(one)\b(?=[ -](?:checked|carry|free|non|business"
     r"|working|more|additional|extra|adult|child|passengers?|bags?|items?|orders?|reservations?|bookings?|flights?"
     r"|days?|weeks?|months?|years?|hours?|minutes?|seats?|tickets?|suitcases?|nights?|rooms?|people|persons?|certificates?"
-    r"|cards?|options?|available|results?|files?|stops?\b))"
+    r"|cards?|options?|available|results?|files?|stops?\b)))"
 )
 _COUNTS = {
     word: str(number)
@@ -61,7 +71,7 @@ class Facts:
         numbers: Amounts and counts, without currency and unit.
         dates: `year/month/day`, with `?` for a year that is not said.
         times: Minutes since midnight.
-        spans: Numbers of days, hours and the like.
+        spans: Lengths of time as minutes (`60`) or months (`12M`): `2 years` are `24 months`.
         codes: Words in capitals, as airports have; lower case.
     """
 
@@ -86,7 +96,7 @@ def facts(text: str) -> Facts:
     """The facts of a text."""
     line = plain(text)
     found: dict[str, set[str]] = {item.name: set() for item in fields(Facts)}
-    counted = _COUNTED.sub(lambda match: _COUNTS[match[1]], line.lower())
+    counted = _SCALED.sub(_unscaled, _COUNTED.sub(_in_digits, line.lower()))
     rest = _take_moments(counted, found)
     for raw in _SPLIT.split(rest):
         token = raw.strip(_EDGES)
@@ -95,6 +105,20 @@ def facts(text: str) -> Facts:
                 found[kind].add(fact)
     found["codes"] = set(_codes(line))
     return Facts(**{kind: frozenset(values) for kind, values in found.items()})
+
+
+def spelled(text: str) -> frozenset[str]:
+    """The counts that a text gives in words: `two orders`."""
+    return frozenset(_in_digits(match) for match in _COUNTED.finditer(plain(text).lower()))
+
+
+def _in_digits(match: re.Match[str]) -> str:
+    return _COUNTS[match[1] or match[2]]
+
+
+def _unscaled(match: re.Match[str]) -> str:
+    """`3.4 million` in digits."""
+    return f"{Decimal(match[1]).scaleb(_SCALES[match[2]]):,f}"
 
 
 def _take_moments(text: str, found: dict[str, set[str]]) -> str:
@@ -112,7 +136,11 @@ def _take_moments(text: str, found: dict[str, set[str]]) -> str:
         return " "
 
     def span(match: re.Match[str]) -> str:
-        found["spans"].update(_number(number, None) for number in match.groups() if number)
+        found["spans"].update(_span(number, match[3]) for number in match.groups()[:2] if number)
+        return " "
+
+    def hours(match: re.Match[str]) -> str:
+        found["spans"].add(str(60 * int(match[1]) + int(match[2])))
         return " "
 
     def card(match: re.Match[str]) -> str:
@@ -120,12 +148,16 @@ def _take_moments(text: str, found: dict[str, set[str]]) -> str:
         return " "
 
     text = _ENDING.sub(card, text)
-    text = _SPAN.sub(span, text)
+    text = _SPAN.sub(span, _HOURS_AND_MINUTES.sub(hours, text))
     text = _ISO_DATE.sub(lambda m: date(m[1], int(m[2]), m[3]), text)
     text = _YEAR_LAST.sub(lambda m: date(m[3], int(m[1]), m[2]), text)
     text = _MONTH_FIRST.sub(lambda m: date(m[3], month_number(m[1]), m[2]), text)
     text = _DAY_FIRST.sub(lambda m: date(m[3], month_number(m[2]), m[1]), text)
     return _TIME.sub(clock, text)
+
+
+def _span(number: str, unit: str) -> str:
+    return f"{int(number) * _MONTHS[unit]}M" if unit in _MONTHS else str(int(number) * _MINUTES[unit])
 
 
 def _number(whole: str, part: str | None) -> str:

@@ -1,14 +1,17 @@
 """An LLM decides whether two actions are equivalent: the fallback for what rules cannot see (paper, after eq. 6).
 
 The judge is asked both ways round, for models favour what they read first: only two "equal" make a 1. An unreachable
-judge, or one whose reply holds no verdict, is an *error* (`Verdict.status`), never a silent 0. What the policy wrote is
-data to the judge: it is quoted as JSON, and only the judge's own reply is searched for the verdict.
+judge, or one whose reply does not end with its verdict, is an *error* (`Verdict.status`), never a silent 0. What the
+policy wrote is data to the judge: it is quoted as JSON in which no verdict can be spelt, and only the end of the reply
+counts, so that a judge that repeats what it read has not said so.
 """
 
 import json
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urlsplit
 
 from pivot.trajectory.types import Action, Message
 from pivot.verify.types import ERROR, MATCH, Context, Decide, Verdict, reject
@@ -19,6 +22,7 @@ Ask = Callable[[str], str]
 ENGINE = "engine"
 EQUAL, DIFFERENT = "[[A=B]]", "[[A!=B]]"
 _VERDICT = re.compile(r"\[\[A(!?)=B\]\]")
+_END = "\n\r\t *_`.\"'"  # may stand behind the verdict
 _QUESTION = """\
 Two assistants were given the same conversation. Decide whether their next actions, A and B, are functionally \
 equivalent: whether they would have the same effect on the environment and would serve the user equally. Differences \
@@ -76,6 +80,8 @@ class Judge:
     def __post_init__(self) -> None:
         if self.url != ENGINE and not self.url.startswith(("http://", "https://")):
             raise ValueError(f"url {self.url!r} must be `engine` or begin with http:// or https://")
+        if self.url != ENGINE and not _is_plain_endpoint(self.url):
+            raise ValueError("url must name a host, a valid port if any, and no password: keys come from key_variable")
         if self.url != ENGINE and not self.model:
             raise ValueError("model must name the judge at the endpoint")
         if self.url == ENGINE and self.cache is not None:
@@ -86,11 +92,19 @@ class Judge:
             raise ValueError("longest, max_tokens, concurrency and timeout_s must be greater than 0")
 
 
+def _is_plain_endpoint(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return bool(parts.hostname) and parts.port != 0 and "@" not in parts.netloc
+    except ValueError:
+        return False
+
+
 def make_judge(options: Judge, ask: Ask | None = None) -> Decide:
     """The verifier that puts its question to `ask`, or to the engine of the context.
 
     Its reasons besides `match`: `judge_says_different`, `judge_contradicts_itself` (equal one way, different the
-    other), `too_long`, `malformed`; and, as errors, `judge_unparsable` and what `JudgeError` says.
+    other), `too_long`, `malformed`; and, as errors, `expected_too_long`, `judge_unparsable` and what `JudgeError` says.
     """
 
     def decide(actual: Action, expected: Action, context: Context) -> Verdict:
@@ -101,6 +115,8 @@ def make_judge(options: Judge, ask: Ask | None = None) -> Decide:
             return MATCH
         if len(given) > options.longest:
             return reject("too_long")
+        if len(wanted) > options.longest:  # not the policy's fault
+            return Verdict(0.0, "expected_too_long", status=ERROR)
         ways = [(wanted, given), (given, wanted)] if options.both_ways else [(wanted, given)]
         for number, (first, second) in enumerate(ways):
             try:
@@ -127,7 +143,12 @@ def _ask_engine(text: str, context: Context, max_tokens: int) -> str:
 def shown(action: Action) -> str:
     """An action as the judge reads it: JSON, so that nothing inside can end the quotation."""
     calls = [{"name": call.name, "arguments": call.arguments} for call in action.calls]
-    return json.dumps({"text": action.content, "tool_calls": calls} if calls else {"text": action.content})
+    return _quoted({"text": action.content, "tool_calls": calls} if calls else {"text": action.content})
+
+
+def _quoted(value: Any) -> str:
+    """JSON on one line, without the letters of a verdict: `[[A` can only stand in a text, where it may be escaped."""
+    return json.dumps(value).replace("[[A", "[\\u005bA")
 
 
 def question(first: str, second: str, context: Context, options: Judge) -> str:
@@ -145,7 +166,7 @@ def question(first: str, second: str, context: Context, options: Judge) -> str:
 
 def _names(context: Context) -> str:
     functions = [tool.get("function") for tool in context.tools]
-    return json.dumps([function.get("name") for function in functions if isinstance(function, dict)])
+    return _quoted([function.get("name") for function in functions if isinstance(function, dict)])
 
 
 def _tail(messages: Sequence[Message], longest: int) -> str:
@@ -153,7 +174,7 @@ def _tail(messages: Sequence[Message], longest: int) -> str:
     kept: list[str] = []
     room = longest
     for message in reversed(messages):
-        text = json.dumps({key: message[key] for key in ("role", "content", "tool_calls") if message.get(key)})
+        text = _quoted({key: message[key] for key in ("role", "content", "tool_calls") if message.get(key)})
         if len(text) > room and kept:
             break
         if len(text) > room:
@@ -164,8 +185,8 @@ def _tail(messages: Sequence[Message], longest: int) -> str:
 
 
 def verdict_of(reply: str) -> bool:
-    """Whether a reply says "equal"; raises `JudgeError("judge_unparsable")` unless it holds exactly one verdict."""
-    found = {match[1] for match in _VERDICT.finditer(reply)}
-    if len(found) != 1:
+    """Whether a reply says "equal"; raises `JudgeError("judge_unparsable")` unless it ends with its only verdict."""
+    found = [(match[1], match.end()) for match in _VERDICT.finditer(reply)]
+    if len({sign for sign, _ in found}) != 1 or reply[found[-1][1] :].strip(_END):
         raise JudgeError("judge_unparsable")
-    return found == {""}
+    return found[-1][0] == ""

@@ -15,7 +15,19 @@ _STATES = word_set(
     succeeded suspended unpaid valid
     """
 )
-_SPELLINGS = {"canceled": "cancelled", "overdue": "unpaid", "denied": "declined", "rejected": "declined"}
+_SPELLINGS = {
+    "canceled": "cancelled", "overdue": "unpaid", "denied": "declined", "rejected": "declined", "late": "delayed",
+    "locked": "blocked",
+    "enabled": "active", "disabled": "inactive",
+}  # fmt: skip
+_STATE_OF_LATE = word_set("running is are be")  # "too late" and "late fee" are no delay
+_DENIED = {
+    "approved": "declined", "accepted": "declined", "active": "inactive", "enabled": "inactive", "open": "closed",
+    "paid": "unpaid", "valid": "invalid",
+}  # fmt: skip
+_NOT = word_set("not never isn't aren't wasn't weren't hasn't haven't hadn't don't doesn't didn't")
+# A full stop after these ends no sentence.
+_SHORTENED = frozenset({"dr.", "mr.", "mrs.", "ms.", "prof.", "vs.", "e.g.", "i.e.", "approx."})
 # Classes, plans, colours, days: where one message says one and the other another, they do not say the same.
 _VALUES = word_set(
     """
@@ -47,7 +59,7 @@ def names(text: str) -> frozenset[str]:
             if not first and _is_name(token):
                 found.update(word for word in _WORD.findall(token.casefold()) if len(word) > 1 and word not in _HABITS)
             if token:
-                first = raw.rstrip("\"')*_").endswith(_SENTENCE_END)
+                first = raw.rstrip("\"')*_").endswith(_SENTENCE_END) and raw.lower() not in _SHORTENED
     return frozenset(found)
 
 
@@ -72,7 +84,16 @@ def values(text: str) -> frozenset[str]:
 
 
 def states(text: str) -> frozenset[str]:
-    """The states that a text says things are in, of a written list; not those they will or may be in."""
+    """The states that a text says things are in, of a written list; not those they will or may be in.
+
+    `not approved` is `declined`.
+    """
     said = words(text)
-    found = (_SPELLINGS.get(word, word) for before, word in zip(["", *said], said, strict=False) if before != "be")
-    return frozenset(found) & _STATES
+    found: set[str] = set()
+    for at, word in enumerate(said):
+        before = said[max(0, at - 2) : at]
+        if before[-1:] == ["be"] or (word == "late" and before[-1:] and before[-1] not in _STATE_OF_LATE):
+            continue
+        denied = not _NOT.isdisjoint(before)
+        found.add(_DENIED.get(word, word) if denied else _SPELLINGS.get(word, word))
+    return frozenset(_SPELLINGS.get(word, word) for word in found) & _STATES

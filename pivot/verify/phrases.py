@@ -21,6 +21,8 @@ CHAT = re.compile(
     r"|(?:i|we)(?:'ve| have)? (?:now |successfully )?(?:found|located|verified|retrieved|pulled up|accessed"
     r"|confirmed)"
     r" your (?:account|profile|user|identity|details|information)[^.]{0,30}[.]?$|thank(?:s| you)\b(?!.*\?)"
+    r"|(?:i|we) (?:was|were) able to (?:find|locate|verify|retrieve|access|confirm) your (?:account|profile"
+    r"|identity|details)"
     r"|you(?:'re| are) (?:very |most )?welcome|(?:it(?:'s| is| was) )?(?:my|a) pleasure"
     r"|i(?:'m| am|'d be| would be|'ll be| will be) (?:more than |so |very |always )?(?:happy|glad|pleased"
     r"|delighted|here|able)"
@@ -44,6 +46,16 @@ CHAT = re.compile(
     r"|if you (?:\w+ ){0,3}(?:have|need|require|want|run into|change) (?:\w+ ){0,3}(?:questions?|help|assistance"
     r"|anything|concerns?|requests?"
     r"|your mind|support)|should you (?:have|need|require)|whenever you(?:'re| are) ready)"
+)
+ADDRESSED = re.compile(
+    r"(?:thank(?:s| you)(?: so much| very much| again)?|hello|hi|hey|welcome|welcome back|good ?bye)"
+    r",? (?:(?:mr|ms|mrs|dr)\.? )?[^\W\d_]{2,20}(?: [^\W\d_]{2,20})?[.!,]{1,3}$"
+)
+# That the user is who they say; nothing that a user waits for.
+VERIFIED = re.compile(
+    r"(?:(?:i|we)(?:'ve| have| was able to| were able to)? (?:\w+ ){0,2}(?:your |the )?(?:account|profile) and )?"
+    r"(?:your|the) (?:identity|account) (?:is|has been|was) (?:now |successfully )*(?:verified|confirmed|authenticated)"
+    r"[^.?,]{0,30}[.!]?$"
 )
 OFFER = re.compile(
     r"\b(?:anything else|something else|(?:if|is|are|do) (?:you|there) (?:have |need "
@@ -73,13 +85,17 @@ CONSENT = re.compile(
     r"|go-ahead|authori[sz]ation)"
     r"|let me know (?:if|whether) (?:you(?:'d| would)? (?:like|want|wish|agree|confirm|are|prefer)|you're|this"
     r"|that|these|everything|i (?:should|can|may)|it)"
+    r"|whether you(?:'d| would)? (?:still )?(?:want|like|wish|prefer)"
     r"|(?:if|once|when) you (?:confirm|agree|approve)|your (?:confirmation|approval) (?:to|before)|want me to"
     r"|like me to|ready to (?:proceed|go)"
     r"|okay to proceed|ok to proceed|good to go)"
 )
 OPEN_QUESTION = re.compile(
-    r"\b(?:how|what|which|when|where) (?:[\w()'/-]+ ){0,4}?(?:would|do|did|should|shall|are) (?:you|we)\b"
+    r"(?:(?:so|and|now|then|or),? )?(?:which|what(?! about)|how(?! (?:about|does|would (?:that|it|this)))|when|where)\b"
+    r"[^?]{0,160}\b(?:would|do|did|should|shall|are|can|may) (?:you|we|i|it|they|the)\b"
 )
+# A question with alternatives, which a yes does not settle.
+ALTERNATIVES = re.compile(r"\bor\b(?! (?:not|no|anything|something|is|are|if)\b)")
 # Questions that a yes does not settle, or that ask how things are and not what to do.
 QUERY = re.compile(
     r"\b(?:what|which|who|whom|whose|when|where|why|how)\b"
@@ -88,7 +104,7 @@ QUERY = re.compile(
 )
 REQUEST = re.compile(
     r"\b(?:(?:can|could|would|may|might|will) (?:you|i|we) (?:please |kindly |also |first |just |be able to "
-    r"|so kindly )*"
+    r"|so kindly |be (?:so )?(?:kind|good)(?: enough)?(?: as)? to )*"
     r"(?:please )?(?:provide|give|share|tell|specify|send|supply|clarify|verify|confirm|have|get|ask|enter|list"
     r"|describe|select"
     r"|choose|indicate|state|upload|remind|let (?:me|us) know|double[- ]check|check|advise|elaborate|explain|know"
@@ -132,14 +148,35 @@ NEGATION = word_set(
     haven't hasn't couldn't wouldn't shouldn't unable unavailable unfortunately sorry afraid
     """
 )
-YES_NO = re.compile(r"\byes ?(?:/|or|,) ?no\b")
+# Bad news or a bound that needs no word of negation.
+BOUNDED = re.compile(
+    r"\b(?:out of stock|sold out|fully booked|only (?:once|one|a single)|(?:once|time|one) only|a single|no more than"
+    r"|not more than|expired|closed)\b"
+)
+# States and terms that others put as a negation: unpaid is not paid, free is without a fee.
+PRIVATIVE = re.compile(
+    r"\b(?:unpaid|overdue|past due|outstanding|inactive|invalid|incomplete|unknown|missing|free|lacks?|lacking|declined"
+    r"|denied|rejected|disabled|closed|expired|out of|sold out|fails?|failed|empty|off|zero)\b"
+)
+# What the user is to do, and need not answer.
+_STEPS = (
+    r"(?:restart|reboot|run|turn|toggle|go to|navigate|open|reset|try|tap|press|click|switch|enable|disable|activate"
+    r"|deactivate|install|uninstall|remove|insert|unplug|plug|connect|disconnect|dial|reseat|launch|type)\b"
+)
+INSTRUCTION = re.compile(
+    rf"(?:^|[:,;] |\b(?:please|kindly|then|and) )"
+    rf"(?:please |kindly |then |now |first |next |also |finally |just )*{_STEPS}"
+)
+ANSWER = re.compile(r"\b(?:tell|let|show|send|give) (?:me|us)\b|\b(?:share|provide|report|reply|respond)\b")
+YES_NO = re.compile(r"\byes ?(?:/|or|,) ?no\b|\bor not\b")
 DONE_VERBS = (
     r"(?:cancel+ed|booked|updated|changed|modified|exchanged|returned|refunded|processed|completed|upgraded"
     r"|downgraded|added"
     r"|removed|issued|created|submitted|scheduled|rescheduled|confirmed|transferred|deleted|reset|activated"
     r"|enabled|disabled"
     r"|sent|placed|purchased|applied|credited|charged|set|closed|opened|resolved|fixed|installed|paid|made"
-    r"|approved|registered"
+    r"|approved|registered|reversed|reimbursed|sent back|rebooked|waived|replaced|renewed|extended|corrected"
+    r"|unlocked|forwarded|filed|linked|renamed|deployed|finished"
     r"|initiated|finali[sz]ed|reserved|saved|unsuspended|resumed|suspended|restored|moved|switched|reinstated|done)"
 )
 DONE = re.compile(
@@ -152,6 +189,11 @@ DONE = re.compile(
     rf"|set|complete|taken care of)"
     rf"|^done\b|taken care of|been successful|was successful)"
 )
+# What one may say instead of having done it: that it happened, or that it is so now.
+PAST = re.compile(
+    rf"\b(?:{DONE_VERBS}\b|(?:is|are|it's|they're) now (?:\w+ly )?(?:active|live|on|off|back|in|under|open|closed|free"
+    rf"|working|gone|yours)\b|you(?:'re| are) (?:now )?on\b|on (?:its|the|their) way\b|finished\b)"
+)
 HYPOTHETICAL = re.compile(
     r"\b(?:(?:once|if|when|after|before|until|unless|whether|that|which) (?:[\w'-]+ ){0,6}|(?:can|could|may(?! \d)"
     r"|would|will|to|should|must|not|cannot"
@@ -159,15 +201,16 @@ HYPOTHETICAL = re.compile(
 )
 HANDOVER = re.compile(
     r"\b(?:transfer+(?:ring|red)?|connect(?:ing|ed)?|escalat(?:ing|ed|e)|hand(?:ing|ed)? (?:this|you) (?:over|off)"
-    r"|forward(?:ing|ed)?|put(?:ting)? you through)\b"
+    r"|forward(?:ing|ed)?|put(?:ting)? you through|pass(?:ing|ed)? (?:this|you|it) (?:on|over|along))\b"
     r"[^.?!]{0,60}\b(?:agent|human|representative|specialist|supervisor|team|department|person|colleague|manager"
     r"|support)\b"
+    r"|\b(?:put(?:ting)? you through|(?:transfer|connect)(?:r?ing)? you)\b"
 )
 # A hand-over that is only offered, or is left to the user.
 OFFERED = re.compile(
-    r"\b(?:can|could|may|might|would|if|recommend|suggest|advise|unless|should|able to|unable to|cannot|can't"
-    r"|like me to"
-    r"|want me to)\b"
+    r"\b(?:if|unless)\b"
+    r"|\b(?:can|could|may|might|would|recommend|suggest|advise|should|able to|unable to|cannot|can't|like me to"
+    r"|want me to)\b(?!.*(?:,|\bso\b|\band\b) (?:so )?(?:i'm|i am|i'll|i will|you are|you're|we're|we are|let me)\b)"
 )
 PROMISE = re.compile(
     r"\b(?:(?:please )?(?:hold on|hang on|bear with|wait|stand by)|(?:one|just a|a) (?:moment|second|minute)"
@@ -179,7 +222,7 @@ PROMISE = re.compile(
 SLOTS = {
     "user_id": r"user ?-?(?:id|name|identification|number)|(?:customer|member(?:ship)?|account|profile|employee"
     r"|patient|student|client) (?:id|number|identification)|log-?in",
-    "order": r"order (?:id|number|no\b|#|reference)|orders?\b",
+    "order": r"order (?:id|number|no\b|#|reference)|(?<!in )orders?\b",
     "reservation": r"(?:reservation|booking|confirmation|record|itinerary|pnr)s? ?(?:id|number|code|reference"
     r"|locator)?s?\b|pnr",
     "event": r"event (?:id|name|code)",
@@ -188,7 +231,7 @@ SLOTS = {
     "phone": r"(?:phone|mobile|telephone|cell|line|contact) numbers?",
     "zip": r"zip|postal code|postcode",
     "address": r"(?<!email )(?<!e-mail )(?<!mail )address",
-    "birth": r"date of birth|dob\b|birth ?(?:date|day)|births? dates",
+    "birth": r"date of birth|dob\b|birth ?(?:date|day)|births? dates|born\b",
     "name": r"(?:full|first|last|legal|given|family) (?:and last )?names?|sur ?names?|names?\b",
     "payment": r"payment|credit card|debit card|gift card|pay\b|certificates?|card (?:number|ending)|billing|paypal"
     r"|(?:receive|get|want|prefer|like) (?:the|your|a) refund|refund(?:ed)? (?:to|method)",
@@ -215,7 +258,7 @@ SLOTS = {
     "items": r"items?\b|products?\b",
     "size": r"sizes?\b",
     "color": r"colou?rs?\b",
-    "quantity": r"quantit|how many|number of|how much|amount",
+    "quantity": r"quantit|how many|number of (?!the\b|your\b|this\b)|how much|amount",
     "budget": r"budget|price range",
     "city": r"city|cities|town\b",
     "location": r"locations?\b|where\b|country|state\b|region",
@@ -225,10 +268,15 @@ SLOTS = {
     "screenshot": r"screenshot|photo|proof|receipt|picture|document|upload",
     "status": r"status|signal|see on|shows?\b|display",
 }  # fmt: skip
+# Slots that are only asked for by their number where something else is asked for as well.
+BY_NUMBER = {
+    "order": r"orders? (?:ids?|numbers?|no\b|#|references?)",
+    "reservation": r"(?:reservation|booking|itinerary)s? (?:ids?|numbers?|codes?|references?)|pnr|confirmation|record",
+}
 # What is done to things, as one name for all its forms.
 DEEDS = {
     "cancel": r"cancel\w*",
-    "refund": r"refund\w*|reimburs\w*|money back",
+    "refund": r"refund\w*|reimburs\w*|revers(?:ed?|ing|al)\b|(?:money|sent|paid|credited) back",
     "exchange": r"exchang\w*|swap\w*|replac\w*",
     "return": r"return(?:ed|ing|s)?\b(?! (?:flight|trip|date|leg|journey|ticket|segment|option|time|itinerary"
     r"|to\b))|send back|take (?:it )?back",

@@ -75,4 +75,5 @@ def ratio(expected: str, actual: str, budget: int = BUDGET) -> Ratio:
 
 def _bound(expected: str, actual: str, by_length: float) -> float:
     """The blocks that the matcher finds are one common subsequence, so the longest one bounds them."""
-    return min(by_length, float(Indel.normalized_similarity(expected, actual)))
+    # Divided as the matcher divides: one minus a distance may round to less.
+    return min(by_length, float(Indel.similarity(expected, actual)) / (len(expected) + len(actual)))

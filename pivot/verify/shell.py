@@ -1,11 +1,12 @@
 """Shell equivalence on a parse tree: would these commands do the same, and show the same? Nothing is executed.
 
 Blanks, comments and `;` for a newline never count. Every other way in which two texts may differ and still be equal
-has a switch. The order of commands, operands, redirections and assignments, `sudo`, operators and whatever the shell
-expands always count. A text with a syntax error, or one that is too long or too deep, equals only itself.
+has a switch. The order of commands and assignments, `sudo`, operators and whatever the shell expands always count, and
+so does the order of operands and redirections where no switch speaks of it. A text with a syntax error, or one that is
+too long or too deep, equals only itself.
 """
 
-from collections.abc import Set
+from collections.abc import Callable, Set
 from dataclasses import dataclass, fields
 from functools import lru_cache
 
@@ -31,14 +32,18 @@ class ShellRelaxations:
         numeric_flags: head -5 is head -n 5.
         dash_dash: `--` where it only ends the options.
         option_glob: --include=*.py is --include='*.py'.
-        aliases: egrep is grep -E; tar xf is tar -xf.
+        aliases: egrep is grep -E; tar xf is tar -xf; [ x ] is test x; apt install is apt-get install.
         cat_pipe: cat f | grep x is grep x f is grep x < f; cat f | wc -l is wc -l < f.
         cd_chain: cd d && c is cd d; c, unless c may do harm where there is no d.
         default_operand: ls . is ls; find . -empty is find -empty.
         dot_slash: ./f is f for commands that do not show it.
+        trailing_slash: d/ is d for ls, cd, mkdir and grep -r: it is taken for a directory.
+        operand_order: rm a b is rm b a; so for touch and git add.
+        pattern_option: grep -e x f is grep x f; sed -e s/a/b/ f is sed s/a/b/ f.
         find_tests: The order of neighbouring tests of find, and its final -print.
         sed_head: sed -n 1,5p f is head -n 5 f.
-        redirect_form: The order of redirections of different descriptors, and how the end of a here-document is marked.
+        redirect_form: The order of redirections of different descriptors, how the end of a here-document is marked;
+            &> f is > f 2>&1; |& is 2>&1 |.
         final_enter: Typed text without a newline at its end, which no shell has run yet, is one with it.
     """
 
@@ -54,6 +59,9 @@ class ShellRelaxations:
     cd_chain: bool = True
     default_operand: bool = True
     dot_slash: bool = True
+    trailing_slash: bool = True
+    operand_order: bool = True
+    pattern_option: bool = True
     find_tests: bool = True
     sed_head: bool = True
     redirect_form: bool = True
@@ -87,11 +95,21 @@ def equivalent(left: str, right: str, relax: ShellRelaxations, *, typed: bool = 
     on = relax.on()
     if not same(on):
         return None
+    return tuple(sorted(_needed(on, same))) or (SPACING,)
+
+
+def _needed(on: Set[str], same: Callable[[Set[str]], bool]) -> set[str]:
+    """The switches that cannot be spared, dropping many at once, for most equalities need one or two."""
     needed = set(on)
-    for switch in sorted(on):
-        if same(needed - {switch}):
-            needed.remove(switch)
-    return tuple(sorted(needed)) or (SPACING,)
+    waiting = [sorted(on)]
+    while waiting:
+        some = waiting.pop()
+        if same(needed - set(some)):
+            needed -= set(some)
+        elif len(some) > 1:
+            middle = len(some) // 2
+            waiting += [some[middle:], some[:middle]]
+    return needed
 
 
 @lru_cache(maxsize=64)

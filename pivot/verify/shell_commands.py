@@ -148,11 +148,19 @@ COMMANDS = {
     "git apply": "check stat R,reverse 3,3way p: index cached v,verbose reject",
     "git grep": "-- #C n,line-number i,ignore-case l,files-with-matches,name-only w,word-regexp v,invert-match"
     " E,extended-regexp F,fixed-strings P,perl-regexp e: c,count h H A: B: C: | E F P; h H; A B C; l c",
+    "docker run": "+ d,detach i,interactive t,tty p,publish: P,publish-all e,env: env-file: v,volume: w,workdir: name:"
+    " rm u,user: network,net: h,hostname: entrypoint: m,memory: cpus: privileged restart: l,label: mount: platform:"
+    " gpus: shm-size: add-host: init | e env-file",
+    "docker build": "t,tag: f,file: build-arg: no-cache q,quiet target: pull platform: progress: network:",
+    "docker exec": "+ d,detach i,interactive t,tty e,env: env-file: w,workdir: u,user: privileged | e env-file",
+    "docker ps": "a,all q,quiet n,last: l,latest no-trunc s,size f,filter: format: | n l; q format",
+    "useradd": "m,create-home M,no-create-home s,shell: G,groups: g,gid: u,uid: d,home-dir: c,comment: r,system"
+    " N,no-user-group U,user-group o,non-unique p,password: | m M; N U g",
 }  # fmt: skip
 
 # The same programme under other names.
 SAME = {"pip3": "pip", "apt": "apt-get", "py.test": "pytest", "gawk": "awk", "mawk": "awk"}
-WITH_SUBCOMMANDS = frozenset(("git", "pip"))
+WITH_SUBCOMMANDS = frozenset(("git", "pip", "pip3", "docker"))
 
 
 @dataclass(frozen=True, slots=True)

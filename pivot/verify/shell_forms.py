@@ -85,6 +85,8 @@ def chain_form(chain: Chain, on: Set[str]) -> Form:
 
 def _pipeline_form(pipeline: Pipeline, on: Set[str]) -> Form:
     stages, operators = pipeline.stages, pipeline.operators
+    if "redirect_form" in on:
+        stages, operators = rewrites.with_plain_pipes(stages, operators)
     if "aliases" in on:
         stages = [rewrites.aliased(stage, on) if isinstance(stage, Simple) else stage for stage in stages]
     if "cat_pipe" in on:
@@ -130,7 +132,7 @@ def _command_form(simple: Simple, on: Set[str]) -> Form:
             word_form(simple.name or plain, on),
             tuple(word_form(word, on) for word in (*simple.args[:taken], *words)),
         )
-    return (full, line_form(rewrites.without_here(full, line, on), table, on))
+    return (full, line_form(rewrites.plainer(full, line, on), table, on))
 
 
 def _wrapped(simple: Simple, between: int) -> Simple | None:
@@ -142,6 +144,8 @@ def _wrapped(simple: Simple, between: int) -> Simple | None:
 
 
 def _redirects_form(redirects: Sequence[Redirect], on: Set[str]) -> Form:
+    if "redirect_form" in on:
+        redirects = [plain for redirect in redirects for plain in rewrites.apart(redirect)]
     forms = [_redirect_form(redirect, on) for redirect in redirects]
     descriptors = [redirect.descriptor for redirect in redirects]
     # Different descriptors are set independently, unless one becomes a copy of another.

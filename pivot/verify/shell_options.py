@@ -12,6 +12,7 @@ from pivot.verify.shell_words import QUOTED_RAW, QUOTED_VARIABLE, RAW, SPECIAL, 
 
 Form = tuple[Any, ...]
 
+_MOST_IN_CLUSTER = 64
 _EXPANSIONS = (VARIABLE, QUOTED_VARIABLE, RAW, QUOTED_RAW)
 
 
@@ -148,7 +149,7 @@ class _Reader:
         at = 1
         while at < len(word.start):
             option = self._command.options.get("-" + word.start[at])
-            if option is None:
+            if option is None or at > _MOST_IN_CLUSTER:
                 raise _Unknown
             at += 1
             if not option.takes:

@@ -5,10 +5,10 @@ names of the files and `cat a b | grep x` does not.
 """
 
 import re
-from collections.abc import Sequence, Set
+from collections.abc import Callable, Sequence, Set
 from dataclasses import replace
 
-from pivot.verify.shell_commands import Command, command
+from pivot.verify.shell_commands import WITH_SUBCOMMANDS, Command, command
 from pivot.verify.shell_options import Line, read_line, word_form
 from pivot.verify.shell_script import Block, Redirect, Simple
 from pivot.verify.shell_words import Word, text_word
@@ -37,11 +37,28 @@ _ACT_ON_SHELL = word_set(
     read mapfile readarray source . cd pushd popd export unset set eval exec exit return
     """
 )
-_ALIASES = {"egrep": "-E", "fgrep": "-F"}
+# By the name: the command it stands for, and the options that go with it.
+_ALIASES = {
+    "egrep": ("grep", "-E"), "fgrep": ("grep", "-F"), "gunzip": ("gzip", "-d"), "zcat": ("gzip", "-d", "-c"),
+    "py.test": ("pytest",),
+}  # fmt: skip
+# What apt and apt-get do alike; `apt upgrade` also installs.
+_APT = frozenset(("install", "remove", "purge", "autoremove", "update", "clean"))
 _HERE = ("ls", "du", "tree")
-# Where a leading `./` shows in no output.
-_QUIET_PATHS = frozenset(("cat", "cd", "touch", "mkdir", "sort", "cut"))
+# Whose operands show nowhere: a leading `./` makes no difference, but for these options.
+_QUIET_OPERANDS = {
+    "cat": "", "cut": "", "sort": "", "touch": "", "mkdir": "v", "rmdir": "v", "rm": "v i I interactive", "mv": "v i",
+    "cp": "v i s", "chmod": "v c",
+}  # fmt: skip
+# Operands from which on a directory's final `/` makes no difference, but for these options.
+_DIRECTORIES = {"ls": (0, "d R F p"), "grep": (1, "e f"), "mkdir": (0, "v")}
+# Whose operands may stand in any order, but for these options.
+_UNORDERED = {"rm": "v i I interactive", "touch": "", "git add": "v n i p"}
+# Whose first operand may as well be given to an option.
+_PATTERN_FIRST = ("grep", "sed")
 _RUNS_A_FILE = frozenset(("python", "python3", "node", "bash", "sh"))
+_MODE = re.compile(r"0[0-7]{3}")
+_ERRORS_TOO = Redirect("2", ">&", text_word("1"))
 _LOCAL = re.compile(r"\./[^-/.~]")
 _FIRST_LINES = re.compile(r"1,([1-9][0-9]{0,8})p|([1-9][0-9]{0,8})q")
 
@@ -64,12 +81,17 @@ _ACTIONS = word_set(
 
 
 def aliased(simple: Simple, on: Set[str]) -> Simple:
-    """`egrep` as `grep -E`, `tar xf` as `tar -xf`, where the switch is on."""
+    """`egrep` as `grep -E`, `tar xf` as `tar -xf`, `[ x ]` as `test x`, where the switch is on."""
     name = simple.name.literal if simple.name else None
     if "aliases" not in on or name is None:
         return simple
     if name in _ALIASES:
-        return replace(simple, name=text_word("grep"), args=[text_word(_ALIASES[name]), *simple.args])
+        known, *options = _ALIASES[name]
+        return replace(simple, name=text_word(known), args=[*map(text_word, options), *simple.args])
+    if name == "[" and simple.args and simple.args[-1].literal == "]":
+        return replace(simple, name=text_word("test"), args=simple.args[:-1])
+    if name == "apt" and next((w.literal for w in simple.args if not w.start.startswith("-")), None) in _APT:
+        return replace(simple, name=text_word("apt-get"))
     if name == "tar" and simple.args and (letters := simple.args[0].literal) and _is_old_style(letters):
         return replace(simple, args=[text_word("-" + letters), *simple.args[1:]])
     return simple
@@ -82,15 +104,107 @@ def _is_old_style(letters: str) -> bool:
     return all(option is not None for option in options) and not any(o.takes for o in options[:-1] if o)
 
 
+def _plain_mode(word: Word) -> Word:
+    """`0644` as `644`: a fifth digit would say more."""
+    return word.after(1) if _MODE.fullmatch(word.literal or "") else word
+
+
+def apart(redirect: Redirect) -> tuple[Redirect, ...]:
+    """`&> f` as `> f 2>&1`."""
+    if redirect.operator not in ("&>", "&>>"):
+        return (redirect,)
+    return replace(redirect, operator=redirect.operator[1:]), _ERRORS_TOO
+
+
+def with_plain_pipes(
+    stages: Sequence[Simple | Block], operators: Sequence[str]
+) -> tuple[list[Simple | Block], list[str]]:
+    """`a |& b` as `a 2>&1 | b`: the copy is made behind all other redirections."""
+    found = list(stages)
+    for at, operator in enumerate(operators):
+        if operator == "|&":
+            found[at] = replace(found[at], redirects=[*found[at].redirects, _ERRORS_TOO])
+    return found, ["|"] * len(operators)
+
+
 def with_quiet_paths(name: str, words: Sequence[Word], on: Set[str]) -> list[Word]:
-    """`./a.py` as `a.py` for commands that do not show it."""
-    if "dot_slash" not in on or name not in _QUIET_PATHS | _RUNS_A_FILE:
-        return list(words)
-    most = 1 if name in _RUNS_A_FILE else len(words)
-    return [word.after(2) if at < most and _LOCAL.match(word.start) else word for at, word in enumerate(words)]
+    """`python ./a.py` as `python a.py`, `cd ./d/` as `cd d`: commands without a table that do not show it."""
+    found = list(words)
+    if found and "dot_slash" in on and name in (*_RUNS_A_FILE, "cd"):
+        found[0] = _without_dot(found[0])
+    if len(found) == 1 and "trailing_slash" in on and name == "cd":
+        found[0] = _without_slash(found[0])
+    return found
 
 
-def without_here(name: str, line: Line, on: Set[str]) -> Line:
+def _without_dot(word: Word) -> Word:
+    return word.after(2) if _LOCAL.match(word.start) else word
+
+
+def _without_slash(word: Word) -> Word:
+    path = word.literal or ""
+    plain = path.rstrip("/")
+    return Word(text_word(plain).atoms, word.raw.rstrip("/")) if plain and plain != path else word
+
+
+def plainer(name: str, line: Line, on: Set[str]) -> Line:
+    """The arguments without what says nothing, as far as the switches are on."""
+    line = _pattern_as_operand(name, line, on)
+    given = {option.name for option in line.given()}
+    if "dot_slash" in on:
+        if name in _QUIET_OPERANDS and not given & set(_QUIET_OPERANDS[name].split()):
+            _change_operands(line, slice(None), _without_dot)
+        elif name in _READERS and (file := _file_place(name, line)) == len(line.operands) - 1:
+            _change_operands(line, slice(file, None), _without_dot)
+    if "aliases" in on and name == "chmod" and "reference" not in given:
+        _change_operands(line, slice(1), _plain_mode)
+    if "trailing_slash" in on and name in _DIRECTORIES:
+        first, shown = _DIRECTORIES[name]
+        alone = len(line.operands) == 1 if name == "ls" else name != "grep" or bool(given & {"r", "R"})
+        if alone and not given & set(shown.split()):
+            _change_operands(line, slice(first, None), _without_slash)
+    if "operand_order" in on and name in _UNORDERED and not given & set(_UNORDERED[name].split()):
+        _sort_operands(line)
+    return _without_here(name, line, on)
+
+
+def _change_operands(line: Line, which: slice, change: Callable[[Word], Word]) -> None:
+    """Change some of the operands."""
+    operands = line.operands
+    operands[which] = map(change, operands[which])
+    _replace_operands(line, operands)
+
+
+def _sort_operands(line: Line) -> None:
+    """Bring plain operands into one order; what the shell expands may hold options."""
+    if all(word.literal is not None for word in line.operands):
+        _replace_operands(line, sorted(line.operands, key=lambda word: (word.literal or "", word.raw)))
+
+
+def _replace_operands(line: Line, operands: Sequence[Word]) -> None:
+    """Put operands in the place of those that a line has, wherever it holds them."""
+    coming = iter(operands)
+    for segment in line.segments:
+        segment.operands = [next(coming) for _ in segment.operands]
+    coming = iter(operands)
+    line.sequence = [next(coming) if isinstance(item, Word) else item for item in line.sequence]
+
+
+def _pattern_as_operand(name: str, line: Line, on: Set[str]) -> Line:
+    """`grep -e x f` as `grep x f`, where it is the only one."""
+    if "pattern_option" not in on or name not in _PATTERN_FIRST or len(line.segments) > 1 or line.dashes is not None:
+        return line
+    segment = line.segments[0]
+    patterns = [option for option in segment.options if option.name in ("e", "f")]
+    if len(patterns) != 1 or patterns[0].name != "e" or not (value := patterns[0].value) or not value.literal:
+        return line
+    segment.options = [option for option in segment.options if option is not patterns[0]]
+    segment.operands = [value, *segment.operands]
+    line.sequence = [value if item is patterns[0] else item for item in line.sequence]
+    return line
+
+
+def _without_here(name: str, line: Line, on: Set[str]) -> Line:
     """`ls .` as `ls`."""
     if "default_operand" in on and name in _HERE and [word.literal for word in line.operands] == ["."]:
         for segment in line.segments:
@@ -156,16 +270,20 @@ def _file_operand(simple: Simple) -> Simple:
     if not file.literal or file.literal.startswith("-") or table is None:
         return simple
     line = read_line(simple.args, table)
-    before, instead, shown = _READERS[name]
-    if line is None or len(line.segments) > 1:
-        return simple
-    given = {option.name for option in line.given()}
-    wanted = 0 if given & set(instead.split()) else before
-    if len(line.operands) != wanted or given & set(shown.split()) or line.dashes is not None:
-        return simple
-    if any(mark in word.raw for word in line.operands for mark in _SHOWN_BY_SCRIPT.get(name, ())):
+    if line is None or len(line.operands) != _file_place(name, line):
         return simple
     return replace(simple, args=[*simple.args, file], redirects=[r for r in simple.redirects if r is not inputs[0]])
+
+
+def _file_place(name: str, line: Line) -> int | None:
+    """How many operands stand before the file that a command reads; None where the file's name may show."""
+    before, instead, shown = _READERS[name]
+    given = {option.name for option in line.given()}
+    if len(line.segments) > 1 or given & set(shown.split()) or line.dashes is not None:
+        return None
+    if any(mark in word.raw for word in line.operands for mark in _SHOWN_BY_SCRIPT.get(name, ())):
+        return None
+    return 0 if given & set(instead.split()) else before
 
 
 def find_form(words: Sequence[Word], on: Set[str]) -> tuple[object, ...]:
@@ -223,6 +341,6 @@ def table_of(simple: Simple) -> tuple[str, Command | None, int]:
             return f"{name} -m {module}", command(module), 2
         if module == "pip" and behind:
             return f"{name} -m {module} {behind}", command(f"{module} {behind}"), 3
-    if name in ("git", "pip", "pip3") and literals and literals[0]:
+    if name in WITH_SUBCOMMANDS and literals and literals[0]:
         return f"{name} {literals[0]}", command(f"{name} {literals[0]}"), 1
     return name, command(name), 0

@@ -7,7 +7,7 @@ as it is written.
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
 from pivot.verify.shell_tree import Tree
@@ -24,6 +24,7 @@ _WORDS = (
     "variable_name", "word", "number", "string", "raw_string", "concatenation", "simple_expansion", "expansion",
     "command_substitution", "brace_expression",
 )  # fmt: skip
+_TEST_OPERATORS = frozenset(("!", "=", "==", "!="))
 _EXPANDED_BODY = re.compile(r"[$`\\]")
 
 
@@ -232,9 +233,26 @@ def _simple(tree: Tree) -> Simple:
         _check_gaps(tree.kids)
         name = tree.kids[0].text
         return Simple(Word(((TEXT, name),), name), [_declared(kid) for kid in tree.kids[1:]])
+    if tree.kind == "test_command" and tree.kids[0].kind == "[":
+        words = list(_test_words(tree))
+        _check_gaps(words)
+        return Simple(Word(((TEXT, "["),), "["), [read_word(word) for word in words[1:]])
     if tree.kind != "command":
         raise Opaque
     return _command(tree)
+
+
+def _test_words(tree: Tree) -> Iterator[Tree]:
+    """The words of `[ … ]`, which is a command like any other, from the grammar's expression."""
+    for kid in tree.kids:
+        if kid.kind in ("unary_expression", "binary_expression"):
+            yield from _test_words(kid)
+        elif kid.kind in ("[", "]", "test_operator") or kid.text in _TEST_OPERATORS:
+            yield replace(kid, kind="word")
+        elif kid.kind in _WORDS:
+            yield kid
+        else:
+            raise Opaque
 
 
 def _command(tree: Tree) -> Simple:

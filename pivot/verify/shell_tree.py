@@ -22,6 +22,7 @@ _DEEPEST = 48
 # The parser's costly recoveries: lists of pipelines without an end, and documents without one.
 _MOST_PIPES, _MOST_DOCUMENTS = 200, 16
 # A shell cannot hold NUL, and a terminal acts on other control characters when they are typed.
+_MARK = "\ufeff"  # the parser leaves a byte order mark out, a shell takes it for a part of the name
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f]")
 
 
@@ -55,7 +56,7 @@ class Tree:
 
 def parse(text: str) -> Tree | None:
     """The tree of a script; None where it has a syntax error, or is beyond what is read."""
-    if len(text) > _LONGEST or _CONTROL.search(text) or not is_unicode(text):
+    if len(text) > _LONGEST or _CONTROL.search(text) or not is_unicode(text) or text.startswith(_MARK):
         return None
     if text.count("|") > _MOST_PIPES or text.count("<<") > _MOST_DOCUMENTS:
         return None

@@ -19,7 +19,7 @@ _UNATTENDED = word_set(
     env printenv date whoami id uname hostname df du find tree stat file ps kill sleep make cmake ninja gcc g++
     clang cc javac rustc cargo go pytest py.test tar curl wget rm git-lfs nproc free ss netstat lsof basename
     dirname readlink realpath seq diff cmp md5sum sha256sum rg fd jobs clear history source . black ruff mypy flake8
-    isort tox
+    isort tox [
     """
 )
 # Read standard input where no file is named: the operands that they need so that there is one.
@@ -56,7 +56,7 @@ _KNOWN = (
     dnf apk brew conda mamba uv poetry sudo nohup timeout command exec eval exit wait pkill pgrep bg fg umask ulimit
     strings xxd od hexdump split paste join comm column rev fold shuf patch strace objdump readelf ldd nm ip ping
     mount umount crontab useradd usermod groupadd chgrp scp ln zip 7z bzip2 xz base64 openssl gpg time local
-    readonly declare typeset [ [[ for while if return shift trap getopts
+    zcat readonly declare typeset [ [[ for while if return shift trap getopts
     """
     )
 )

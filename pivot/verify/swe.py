@@ -6,8 +6,10 @@ gym_continuous   the same, with part of the reward from `partial` on, and less f
 guarded          our default: steps compared by what they do; commands by shell equivalence
 """
 
+import math
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 from pivot.trajectory.types import Action
 from pivot.verify import swe_effect, swe_gym
@@ -28,14 +30,17 @@ from pivot.verify.swe_tools import (
     BadStep,
     Step,
 )  # fmt: skip
-from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
+from pivot.verify.types import DECIDED, MATCH, UNDECIDED, Context, Decide, Verdict, reject
 
 NAME, GYM, GUARDED = "name", "gym", "guarded"
 _MOST_STEPS = 32
 _LONGEST = 200_000
 _SHAPED, _SHAPING = 500, 0.1
+_OPEN_END = 100  # lines that a view to the end of a file counts as
 # Arguments of a finishing call that say what the result is, and not how one feels about it.
-_RESULT_KEYS = ('"answer"', '"flag"', '"submission"', '"result"', '"task_completed"')
+_RESULT_KEYS = ('"answer"', '"final_answer"', '"flag"', '"patch"', '"result"', '"submission"', '"task_completed"')
+# What a command may do as well.
+_DONE_BY_COMMANDS = frozenset((BASH, READ, SEARCH, EDIT))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +57,8 @@ class SweOptions(ShellRelaxations):
         excess: `guarded`: at most so many times the expert's lines are viewed.
         prose: `guarded`: least likeness of thoughts and plans.
         across_tools: `guarded`: viewing and searching are the same with an editor, a tool or a command.
+        open_texts: `guarded`: commands in texts that differ are left undecided, as calls are. Only for a judge behind
+            it: a verifier of messages would compare the thoughts before the commands.
     """
 
     rule: str = GUARDED
@@ -63,6 +70,7 @@ class SweOptions(ShellRelaxations):
     excess: float = 3.0
     prose: float = 0.25
     across_tools: bool = True
+    open_texts: bool = False
 
     def __post_init__(self) -> None:
         if self.rule not in (NAME, GYM, GUARDED):
@@ -88,7 +96,7 @@ def swe(options: SweOptions) -> Decide:
     Reasons: `match`, `partial`; decided zeros `malformed:why`, `unreadable:why`, `kind_mismatch:message|call`,
     `call_count`, `name_mismatch`, `target_mismatch:sub_command|path|lines|verb|likeness|place|kind`, and under `gym`
     `likeness`; undecided ones `expected_unreadable:why`, `other_message`, `too_long`, and under `guarded`
-    `differs:command|edit|query|thought|plan|result|arguments`.
+    `differs:command|edit|query|thought|plan|result|arguments`, which is decided for commands in texts.
     """
 
     def decide(actual: Action, expected: Action, context: Context) -> Verdict:
@@ -96,6 +104,8 @@ def swe(options: SweOptions) -> Decide:
             return reject("malformed", actual.malformed)
         if actual == expected and options.rule == GUARDED:
             return MATCH
+        if options.rule == NAME and actual.calls and expected.calls:
+            return _same_names([call.name for call in actual.calls], [call.name for call in expected.calls])
         if _too_long(actual) or _too_long(expected):
             return Verdict(0.0, "too_long", status=UNDECIDED)
         try:
@@ -112,7 +122,10 @@ def swe(options: SweOptions) -> Decide:
             return reject("unreadable", error.reason)
         if given is None:
             return reject("kind_mismatch", "message")
-        return _compare(given, wanted, options)
+        verdict = _compare(given, wanted, options)
+        if verdict.status == UNDECIDED and not expected.calls and not options.open_texts:
+            return replace(verdict, status=DECIDED)
+        return verdict
 
     return decide
 
@@ -131,8 +144,7 @@ def _expected_message(actual: Action, expected: Action) -> Verdict:
 
 def _compare(given: tuple[Step, ...], wanted: tuple[Step, ...], options: SweOptions) -> Verdict:
     if options.rule == NAME:
-        same = Counter(step.name for step in given) == Counter(step.name for step in wanted)
-        return MATCH if same else reject("name_mismatch", detail=f"{given[0].name[:40]!r}, not {wanted[0].name[:40]!r}")
+        return _same_names([step.name for step in given], [step.name for step in wanted])
     if options.rule == GYM:
         return _gym(given[0], wanted[0], options)
     if len(given) != len(wanted) or len(given) > _MOST_STEPS:
@@ -146,10 +158,17 @@ def _compare(given: tuple[Step, ...], wanted: tuple[Step, ...], options: SweOpti
     return Verdict(1.0, "match", used=tuple(sorted(used)))
 
 
+def _same_names(given: Sequence[str], wanted: Sequence[str]) -> Verdict:
+    """The same names as often; nothing else is looked at, arguments that cannot be read included."""
+    if Counter(given) == Counter(wanted):
+        return MATCH
+    return reject("name_mismatch", detail=f"{given[0][:40]!r}, not {wanted[0][:40]!r}")
+
+
 def _gym(actual: Step, expected: Step, options: SweOptions) -> Verdict:
     """Of several calls only the first is a step there."""
     if not swe_gym.same_tool(actual, expected):
-        return reject("name_mismatch", detail=f"{actual.name[:40]!r}, not {expected.name[:40]!r}")
+        return _other_tool(actual, expected)
     compared = swe_gym.compare(actual, expected, options.floor, options.cover)
     if compared.difference is not None:
         return reject("target_mismatch", compared.difference)
@@ -170,20 +189,31 @@ def _guarded(actual: Step, expected: Step, options: SweOptions) -> Verdict:
         needed = equivalent(actual.command.strip(), expected.command.strip(), options)
         if needed is not None:
             return Verdict(1.0, "match", used=needed)
-    across: tuple[str, ...] = ()
-    if options.across_tools:
-        done, wanted = swe_effect.effect(actual), swe_effect.effect(expected)
-        across = ("across_tools",) if done.category != actual.category or wanted.category != expected.category else ()
-        actual, expected = done, wanted
-    if not swe_gym.same_tool(actual, expected):
-        return reject("name_mismatch", detail=f"{actual.name[:40]!r}, not {expected.name[:40]!r}")
-    if expected.category in (READ, SEARCH, EDIT):
-        verdict = _file_step(actual, expected, options)
-        return Verdict(1.0, "match", used=tuple(sorted({*verdict.used, *across}))) if verdict.reward else verdict
-    return _other_step(actual, expected, options)
+    if not (swe_gym.same_tool(actual, expected) or options.across_tools):
+        return _other_tool(actual, expected)
+    mine, theirs = (swe_effect.effect(step, commands=options.across_tools) for step in (actual, expected))
+    if mine.category != theirs.category:
+        categories = {actual.category, expected.category}
+        if BASH in categories <= _DONE_BY_COMMANDS:
+            return _differs("command", actual.command or actual.arguments, expected.command or expected.arguments)
+        return reject("target_mismatch", "sub_command") if categories == {EDIT} else _other_tool(actual, expected)
+    if not swe_gym.same_tool(mine, theirs):
+        return _other_tool(actual, expected)
+    if theirs.category not in (READ, SEARCH, EDIT):
+        return _other_step(mine, theirs, options)
+    verdict = _file_step(mine, theirs, options)
+    if verdict.reward < 1.0 or (actual.category == expected.category != BASH):
+        return verdict
+    return replace(verdict, used=tuple(sorted({*verdict.used, "across_tools"})))
+
+
+def _other_tool(actual: Step, expected: Step) -> Verdict:
+    return reject("name_mismatch", detail=f"{actual.name[:40]!r}, not {expected.name[:40]!r}")
 
 
 def _file_step(actual: Step, expected: Step, options: SweOptions) -> Verdict:
+    if actual.kind != expected.kind and {actual.kind, expected.kind} <= swe_effect.CONTENT:
+        return _differs("query", f"{actual.kind} {actual.query}", f"{expected.kind} {expected.query}")
     if actual.kind != expected.kind:
         return reject("target_mismatch", "sub_command" if expected.category == EDIT else "kind")
     if not swe_effect.same_path(actual.path, expected.path):
@@ -212,14 +242,14 @@ def _file_step(actual: Step, expected: Step, options: SweOptions) -> Verdict:
 
 def _views(actual: Step, expected: Step, options: SweOptions) -> bool:
     """Enough of what the expert sees, and not so much more that any view would do."""
-    if actual.lines == expected.lines:
+    mine, theirs = actual.lines or (1.0, math.inf), expected.lines or (1.0, math.inf)
+    if mine == theirs:
         return True
-    if not swe_gym.covers(actual.lines, expected.lines, options.cover):
+    if not swe_gym.covers(mine, theirs, options.cover):
         return False
-    if actual.lines is None or expected.lines is None:
-        return actual.lines == expected.lines or swe_gym.covers(expected.lines, actual.lines, options.cover)
-    mine, theirs = (lines[1] - lines[0] + 1 for lines in (actual.lines, expected.lines))
-    return mine <= options.excess * theirs
+    if math.isinf(theirs[1]):
+        return theirs[0] - mine[0] <= _OPEN_END * (options.excess - 1.0)
+    return mine[1] - mine[0] + 1 <= options.excess * (theirs[1] - theirs[0] + 1)
 
 
 def _other_step(actual: Step, expected: Step, options: SweOptions) -> Verdict:

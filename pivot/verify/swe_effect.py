@@ -17,23 +17,35 @@ from pivot.verify.shell_rewrites import table_of
 from pivot.verify.shell_script import Block, Pipeline, Simple, read_sequence
 from pivot.verify.shell_tree import parse
 from pivot.verify.swe_gym import components
-from pivot.verify.swe_tools import BASH, CREATE, EDIT, READ, SEARCH, VIEW, Lines, Step, span
+from pivot.verify.swe_tools import BASH, CREATE, EDIT, READ, REPLACE, SEARCH, VIEW, Lines, Step, is_patch, span
+from pivot.verify.words import word_set
 
-_TOKEN = re.compile(r"\n[ \t]*(?=\S)|\w+|[^\w\s]")
+_TOKEN = re.compile(r"\n[ \t]*(?=\S)|\w+|[<>=!]=|[^\w\s]")
 _MOST_TOKENS = 4_000
 _RANGE = re.compile(r"([1-9][0-9]{0,8})(?:,([1-9][0-9]{0,8}|\$))?p")
+# Lines of a patch that are neither text of a file nor a change of it.
+_HEADERS = ("***", "---", "+++", "@@", "diff --git ", "index ", "\\ No newline")
 _SHALLOW = 2  # components of an absolute path that a bare file name may stand for
-_PLAIN_GREP = frozenset("nrRHIEF")
-_SAME_PLACE = 0.8
+# Options that change neither which lines are found nor what is shown of them.
+_PLAIN = {"grep": frozenset("nrRHIEFG"), "rg": frozenset("nHF")}
+# Kinds of a search in contents: patterns that mean the same in every dialect, and those that do not.
+CONTENT = frozenset(("content", "content:fixed", "content:basic", "content:extended"))
+# What means something else in a basic pattern than in an extended one, and what does in either than in a fixed text.
+_EXTENDED, _SPECIAL = frozenset("+?{}()|\\"), frozenset("+?{}()|\\.[]*^$")
+# Signs and words of code of which one can turn a change into another: next to numbers.
+_DECISIVE = word_set("< > <= >= == != + - * / % not and or is in True False None true false null break continue raise")
+_NEGATIONS = word_set("not ! !=")
 
 
-def effect(step: Step) -> Step:
-    """The step in the words of what it does: viewing is reading, and so are commands that only show a file."""
+def effect(step: Step, *, commands: bool = True) -> Step:
+    """The step in the words of what it does: viewing is reading, and so are `commands` that only show a file."""
     if step.category == EDIT and step.kind == VIEW:
         return replace(step, category=READ, kind="", old="", new="")
     if step.category == READ:
         return replace(step, kind="" if step.path or step.lines else step.name)
-    if step.category == BASH and (shown := _shown(step.command)) is not None:
+    if step.category == SEARCH and step.kind == "content":
+        return replace(step, kind=_kind_of_search(step.query, "extended"))
+    if commands and step.category == BASH and (shown := _shown(step.command)) is not None:
         return shown
     return step
 
@@ -52,7 +64,9 @@ def _shown(command: str) -> Step | None:
         and (words := _words(pipelines[0]))
         and words[0] == "cd"
     ):
-        folder = words[1] if len(words) == 2 else ""
+        if len(words) != 2 or words[1].startswith("-"):
+            return None
+        folder = words[1]
         pipelines.pop(0)
     if len(pipelines) != 1 or pipelines[0].negated:
         return None
@@ -116,11 +130,22 @@ def _search_files(pipeline: Pipeline) -> Step | None:
     if line is None or len(line.operands) not in (1, 2):
         return None
     given = {option.name for option in line.given()}
-    if given - _PLAIN_GREP or (name == "grep" and not given & {"r", "R"}):
+    if given - _PLAIN[name] or (name == "grep" and not given & {"r", "R"}):
         return None
     query, *folder = [word.literal or "" for word in line.operands]
     path = "".join(folder)
-    return Step(name=BASH, category=SEARCH, kind="content", query=query, path="" if path in (".", "./") else path)
+    dialect = "fixed" if "F" in given else "basic" if name == "grep" and "E" not in given else "extended"
+    kind = _kind_of_search(query, dialect)
+    return Step(name=BASH, category=SEARCH, kind=kind, query=query, path="" if path in (".", "./") else path)
+
+
+def _kind_of_search(query: str, dialect: str) -> str:
+    """`content`, with the dialect of a pattern that would not mean the same in every one."""
+    if _EXTENDED.isdisjoint(query):
+        return "content" if dialect != "fixed" or _SPECIAL.isdisjoint(query) else "content:fixed"
+    # A basic pattern whose only signs are those of an extended one is a fixed text.
+    fixed = dialect == "fixed" or (dialect == "basic" and (_SPECIAL - _EXTENDED | {"\\"}).isdisjoint(query))
+    return "content:fixed" if fixed else f"content:{dialect}"
 
 
 def same_path(one: str, other: str) -> bool:
@@ -149,35 +174,93 @@ def tokens(text: str) -> list[str]:
 
 def change_likeness(actual: Step, expected: Step) -> float:
     """How alike two edits are: of the tokens that they take away and add, or of a new file's, in [0, 1]. Symmetric."""
-    sides = [(tokens(step.old), tokens(step.new)) for step in (actual, expected)]
+    sides = [tuple(map(tokens, _texts(step))) for step in (actual, expected)]
     if max(len(texts) for side in sides for texts in side) > _MOST_TOKENS:
         return float(actual.old == expected.old and actual.new == expected.new)
     (mine_old, mine_new), (their_old, their_new) = sides
     if mine_new != their_new and _unindented(mine_new) == _unindented(their_new):
         return 0.0  # the indentation is the difference
-    if expected.kind == CREATE or not (expected.old or actual.old):
+    if expected.kind == CREATE or not (mine_old or their_old):
+        if _decided_by(Counter(mine_new), Counter(their_new)):
+            return 0.0
         return float(Indel.normalized_similarity(mine_new, their_new)) if mine_new or their_new else 1.0
-    if not _overlap(mine_old, their_old):
+    if not _same_place(mine_old, their_old):
         return 0.0
-    mine, theirs = _changed(mine_old, mine_new), _changed(their_old, their_new)
-    total = mine.total() + theirs.total()
-    return 2 * (mine & theirs).total() / total if total else 1.0
+    (mine_out, mine_in), (their_out, their_in) = _changed(mine_old, mine_new), _changed(their_old, their_new)
+    if _decided_by(mine_in, their_in):
+        return 0.0
+    total = sum(found.total() for found in (mine_out, mine_in, their_out, their_in))
+    return 2 * ((mine_out & their_out).total() + (mine_in & their_in).total()) / total if total else 1.0
+
+
+def _texts(step: Step) -> tuple[str, str]:
+    """What an edit replaces and by what; of a patch the lines that it takes away and adds, with those around them."""
+    if step.kind != REPLACE or step.old or not is_patch(step.new):
+        return step.old, step.new
+    old, new = [], []
+    for line in step.new.split("\n"):
+        if line.startswith(_HEADERS):
+            continue
+        if line[:1] != "+":
+            old.append(line[1:])
+        if line[:1] != "-":
+            new.append(line[1:])
+    return "\n".join(old), "\n".join(new)
+
+
+def _decided_by(one: Counter[str], other: Counter[str]) -> bool:
+    """Whether two texts differ in a number, a sign or a word that makes another change, however much else is equal."""
+    mine, theirs = one - other, other - one
+    if any(_is_decisive(token) for token in mine) and any(_is_decisive(token) for token in theirs):
+        return True
+    return sum(one[token] for token in _NEGATIONS) != sum(other[token] for token in _NEGATIONS)
+
+
+def _is_decisive(token: str) -> bool:
+    return token in _DECISIVE or token[:1].isdecimal()
 
 
 def _unindented(words: Sequence[str]) -> list[str]:
     return [word for word in words if not word.startswith("\n")]
 
 
-def _overlap(one: Sequence[str], other: Sequence[str]) -> bool:
-    """Whether two replaced texts are at the same place: one holds most of the other."""
-    shorter = min(len(one), len(other))
-    return (Counter(one) & Counter(other)).total() >= _SAME_PLACE * shorter
+def _same_place(one: Sequence[str], other: Sequence[str]) -> bool:
+    """Whether two replaced texts may be at the same place: one holds the other, or goes on where it ends.
+
+    Both are parts of one file, so that there is no other way; a first line may be quoted without its indentation.
+    """
+    short, long = sorted((list(one[1:]), list(other[1:])), key=len)
+    if not short:
+        return len(one) == len(other)
+    if _glued(short) in _glued(long):
+        return True
+    return 2 * max(_meeting(one, other), _meeting(other, one)) >= len(short)
 
 
-def _changed(old: Sequence[str], new: Sequence[str]) -> Counter[tuple[str, str]]:
-    found: Counter[tuple[str, str]] = Counter()
+def _glued(words: Sequence[str]) -> str:
+    return "\0".join(("", *words, ""))
+
+
+def _meeting(first: Sequence[str], second: Sequence[str]) -> int:
+    """The most tokens at the end of one text that are the beginning of the other, in linear time."""
+    text = [*second, "", *first]
+    borders = [0] * len(text)
+    for at in range(1, len(text)):
+        size = borders[at - 1]
+        while size and text[at] != text[size]:
+            size = borders[size - 1]
+        borders[at] = size + (text[at] == text[size])
+    return borders[-1]
+
+
+def _changed(old: Sequence[str], new: Sequence[str]) -> tuple[Counter[str], Counter[str]]:
+    """The tokens that are taken away, and those that are added."""
+    gone: Counter[str] = Counter()
+    come: Counter[str] = Counter()
     codes: Opcodes = Indel.opcodes(old, new)
     for code in codes:
-        found.update(("-", token) for token in old[code.src_start : code.src_end] if code.tag == "delete")
-        found.update(("+", token) for token in new[code.dest_start : code.dest_end] if code.tag == "insert")
-    return found
+        if code.tag == "delete":
+            gone.update(old[code.src_start : code.src_end])
+        elif code.tag == "insert":
+            come.update(new[code.dest_start : code.dest_end])
+    return gone, come

@@ -91,6 +91,7 @@ _PATCHED = re.compile(r"^(?:\*\*\* (?:Update|Add|Delete) File: |\+\+\+ (?:b/)?)(
 _WINDOW = 100  # lines that SWE-agent shows around the one that it goes to
 _CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])")
 _LONGEST = 1_000_000
+_MOST_LINES = 10**9
 
 Lines = tuple[float, float]
 
@@ -111,7 +112,7 @@ class Step:
         name: The tool as it was called.
         category: One of the seven, or empty for an unknown tool.
         kind: What an editor does (`view`, `create`, `str_replace`, `insert`, `lines`, …), what a search looks through
-            (`files`, `content`); else empty.
+            (`files`, `content`, `open_file`); else empty.
         path: The file or folder; empty where the call names none.
         lines: First and last line that is shown or replaced; None for all.
         old: The text that an edit replaces.
@@ -197,26 +198,31 @@ def _search(name: str, arguments: Mapping[str, Any], written: str) -> Step:
     path = _text(arguments, _PATH)
     if files and not query and "file_name" in arguments:
         query, path = _text(arguments, ("file_name",)), _text(arguments, ("dir", "path", "directory"))
-    return Step(
-        name=name, category=SEARCH, kind="files" if files else "content", path=path, query=query, arguments=written
-    )  # fmt: skip
+    # `search_file` without a file searches the one that is open.
+    kind = "files" if files else "open_file" if bare == "search_file" and not path else "content"
+    return Step(name=name, category=SEARCH, kind=kind, path=path, query=query, arguments=written)
 
 
 def _edit(name: str, arguments: Mapping[str, Any], written: str) -> Step:
     bare = bare_name(name)
-    kind = arguments.get("command")
+    kind = _text(arguments, ("command",))
     lines = _lines(arguments)
     if kind not in _SUB_COMMANDS:
         kind = next((kind for word, kind in _KIND_WORDS if word in bare), REPLACE)
         if kind == REPLACE and lines is not None and not _text(arguments, _OLD):
             kind = LINES
-    if kind == INSERT and isinstance(line := arguments.get("insert_line", arguments.get("line")), int):
+    if kind == INSERT and (line := _number(arguments, ("insert_line", "line"))) is not None:
         lines = (float(line), float(line))
     old, new = _texts(arguments)
     path = _text(arguments, _PATH)
     if not path and (found := _PATCHED.search(new)) is not None:
         path = found[1].strip()
-    return Step(name=name, category=EDIT, kind=str(kind), path=path, lines=lines, old=old, new=new, arguments=written)
+    return Step(name=name, category=EDIT, kind=kind, path=path, lines=lines, old=old, new=new, arguments=written)
+
+
+def is_patch(text: str) -> bool:
+    """Whether a text is a patch that names its file."""
+    return _PATCHED.search(text) is not None
 
 
 def _texts(arguments: Mapping[str, Any]) -> tuple[str, str]:
@@ -230,8 +236,8 @@ def _texts(arguments: Mapping[str, Any]) -> tuple[str, str]:
 def _number(arguments: Mapping[str, Any], keys: Sequence[str]) -> int | None:
     for key in keys:
         value = arguments.get(key)
-        if isinstance(value, int) and not isinstance(value, bool) and abs(value) < 10**9:
-            return value
+        if isinstance(value, int) and not isinstance(value, bool):
+            return max(min(value, _MOST_LINES), -_MOST_LINES)  # larger ones are no floats
     return None
 
 
@@ -250,7 +256,7 @@ def _lines(arguments: Mapping[str, Any]) -> Lines | None:
 
 def span(first: int, last: int) -> Lines:
     """Lines from the first to the last; a negative last is the end of the file."""
-    return float(max(first, 1)), math.inf if last < 0 else float(last)
+    return float(min(max(first, 1), _MOST_LINES)), math.inf if last < 0 else float(min(last, _MOST_LINES))
 
 
 def window(line: int) -> Lines:

@@ -90,9 +90,15 @@ def read_turn(action: Action, harness: str | None, text_around: bool) -> Turn:
 def _read_object(content: str, text_around: bool) -> dict[str, Any]:
     if len(content) > _LONGEST:
         raise BadTurn("too_long")
-    visible = content.strip()
-    if not visible.startswith("{"):
-        visible = visible.rpartition(_END_OF_THOUGHT)[2].strip()
+    whole = content.strip()
+    visible = whole.rpartition(_END_OF_THOUGHT)[2].strip()
+    # What ends a thought may also be typed: an object that holds it is read before it is cut there.
+    for answer in (whole, whole.partition(_END_OF_THOUGHT)[2].strip()):
+        if answer != visible and answer.startswith("{"):
+            try:
+                return decode_object(answer)
+            except BadJson:
+                continue
     if not visible:
         raise BadTurn("empty")
     try:

@@ -1,10 +1,14 @@
 """Text arguments to a normal form, by what kind of text they are.
 
 verbatim   code, commands, patterns: every character counts
-exact      ids, codes, paths, addresses of mail and web: only their Unicode form and outer whitespace may differ
+sql, shell, python: code whose language the tool or the key names, compared by its tokens or as commands
+exact      ids, codes: only composed letters and outer whitespace may differ; case where the schema says so
+path, folder, url, email, phone: exact, but for the ways in which the same one is written
 choice     one of the schema's enum: in any case, where folding keeps the enum's values apart
 date       any unambiguous form
 plain      names and phrases: case folded, whitespace collapsed
+decimal, colour, duration, address: plain, but for the ways in which the same one is written
+formula    arithmetic: terms and factors in any order
 prose      sentences for a person to read (`reason`, `summary`, `message`): compared by similarity
 query      what is searched for or asked (`query`, `question`): compared by similarity, more strictly
 """
@@ -14,7 +18,9 @@ import unicodedata
 from collections.abc import Set
 from functools import lru_cache
 
+from pivot.verify.code_forms import arithmetic, is_arithmetic, looks_like_sql, python, sql
 from pivot.verify.dates import normal_date
+from pivot.verify.forms import FORMS
 from pivot.verify.schema import Schema
 from pivot.verify.words import word_set
 
@@ -31,7 +37,8 @@ _VERBATIM_KEYS = word_set(
 _EXACT = word_set(
     """
     id ids uuid guid key keys token password passcode pin secret hash sha checksum email emails mail url urls uri link
-    path paths file files filename dir directory folder username login handle sku iata icao ticker symbol currency code
+    path paths file files filename filepath dir directory folder cwd username login handle sku iata icao ticker symbol
+    currency code fax telephone msisdn
     codes number numbers phone zip zipcode postcode postal ip host hostname domain branch commit version ref tool
     function method variable table column field selector xpath locale timezone
     """
@@ -40,18 +47,45 @@ _PROSE = word_set(
     """
     reason reasons note notes message messages summary summaries thought thoughts comment comments description
     descriptions explanation details detail body text content contents feedback rationale justification remark remarks
-    instruction instructions subject context analysis plan issue request answer
+    instruction instructions subject context analysis plan issue request answer memo
     """
 )
 _QUERY = word_set("query queries question questions prompt search topic keywords")
 _FORMULA = frozenset({"expression", "formula", "equation"})
-_ARITHMETIC = re.compile(r"[\d\s+\-*/().,%^]{1,400}")
+# Kinds of which the key tells which they are; the first that fits.
+_BY_KEY = (
+    ("phone", word_set("phone phones telephone mobile fax msisdn")),
+    ("email", word_set("email emails mail")),
+    ("url", word_set("url urls uri link")),
+    ("folder", word_set("dir directory folder cwd")),
+    ("path", word_set("path paths file files filename filepath")),
+)
+_NO_PATH = word_set("id ids uuid guid hash sha checksum type")
+_PLAIN_BY_KEY = (
+    ("decimal", word_set("amount amounts price prices total cost costs fee fees balance budget")),
+    ("colour", word_set("color colors colour colours")),
+    ("duration", word_set("duration durations")),
+    ("address", word_set("address street line line1 location destination origin")),
+)
+_BY_FORMAT = {
+    "email": "email", "idn-email": "email", "uri": "url", "url": "url", "iri": "url", "duration": "duration",
+}  # fmt: skip
+_STATEMENT = word_set("query sql statement code command script")
+_PROGRAMME = word_set("code source script snippet python")
+_SHELL = word_set("command commands cmd script bash shell")
+_SAYS_SQL = re.compile(r"\b(?:postgre|my|ms)?sql(?:ite)?\b", re.IGNORECASE)
+_SAYS_SHELL = re.compile(r"\b(?:bash|shell|command line|terminal)\b", re.IGNORECASE)
+_SAYS_PYTHON = re.compile(r"\bpython3?\b", re.IGNORECASE)
+_SAYS_HEX = re.compile(r"\bhex(?:adecimal)? colou?rs?\b", re.IGNORECASE)
+_CODE = {"sql": ("sql_form", sql), "python": ("python_form", python)}
+_EXACT_KINDS = frozenset(("exact", "phone", "email", "url", "folder", "path"))
 _CODE_LIKE = re.compile(
     r"\s*(?:select|insert|update|delete|create|with|import|def|class|function)\b.*[=*(;]", re.I | re.S
 )
 _LONGEST_CODE = 4
 _FEWEST_PROSE_WORDS = 2
 _READ = {"prose": "p", "query": "q"}
+SHELL = "c"
 _TYPOGRAPHY = {
     **{ord(char): "'" for char in "\u2018\u2019\u201a\u201b\u2032"},
     **{ord(char): '"' for char in "\u201c\u201d\u201e\u201f\u2033"},
@@ -74,7 +108,7 @@ def _key_words(key: str) -> frozenset[str]:
 
 
 def role(key: str, schema: Schema, *, beside_path: bool) -> str:
-    """What kind of text a property holds: `verbatim`, `exact`, `formula`, `prose`, `query` or `plain`.
+    """What kind of text a property holds, one of those that this module begins with.
 
     Args:
         key: The property's name; of a list's items the list's.
@@ -84,14 +118,50 @@ def role(key: str, schema: Schema, *, beside_path: bool) -> str:
     named = _key_words(key)
     read = "query" if not named.isdisjoint(_QUERY) else "prose" if not named.isdisjoint(_PROSE) else None
     if key.lower() in _VERBATIM_KEYS or (not named.isdisjoint(_VERBATIM) and not named & _EXACT - {"code"}):
-        return "exact" if _is_short_code(schema, named) else "verbatim"
+        short = _is_short_code(schema, named) and named.isdisjoint(("python", "sql"))
+        return "exact" if short else _language(named, schema) or "verbatim"
     if not named.isdisjoint(_EXACT) or schema.formats() - {"date", "date-time"}:
-        return "exact"
+        return _exact_kind(named, schema)
     if not named.isdisjoint(_FORMULA):
         return "formula"
+    if read == "query" and (language := _language(named, schema)):
+        return language
+    if schema.is_exact() and not schema.enum() and not schema.formats():
+        return "verbatim"
     if read is None or schema.enum() or schema.formats() or len(schema.quoted()) > 1:
-        return "plain"
+        return _plain_kind(named, schema)
     return "verbatim" if beside_path else read
+
+
+def _language(named: frozenset[str], schema: Schema) -> str | None:
+    """The language of a code argument, where key, schema or tool name exactly one."""
+    said = f"{' '.join(sorted(named))} {schema.says()}"
+    spoken = [
+        language
+        for language, keys, pattern in (
+            ("sql", _STATEMENT, _SAYS_SQL),
+            ("shell", _SHELL, _SAYS_SHELL),
+            ("python", _PROGRAMME, _SAYS_PYTHON),
+        )
+        if pattern.search(said) and not named.isdisjoint(keys)
+    ]
+    return spoken[0] if len(spoken) == 1 else None
+
+
+def _exact_kind(named: frozenset[str], schema: Schema) -> str:
+    by_format = next((_BY_FORMAT[name] for name in sorted(schema.formats()) if name in _BY_FORMAT), None)
+    kind = by_format or next((kind for kind, words in _BY_KEY if not named.isdisjoint(words)), "exact")
+    if kind in ("path", "folder"):
+        if not named.isdisjoint(_NO_PATH):
+            return "exact"
+        return "folder" if schema.is_folder() else kind
+    return kind
+
+
+def _plain_kind(named: frozenset[str], schema: Schema) -> str:
+    if _SAYS_HEX.search(schema.description()):
+        return "colour"
+    return next((kind for kind, words in _PLAIN_BY_KEY if not named.isdisjoint(words)), "plain")
 
 
 def _is_short_code(schema: Schema, named: frozenset[str]) -> bool:
@@ -113,21 +183,32 @@ def normal_text(text: str, kind: str, schema: Schema, on: Set[str]) -> Form:
         schema: Its schema.
         on: Names of the switches that are on.
     """
-    if kind == "verbatim":
+    if kind == "query" and looks_like_sql(text):
+        kind = "sql"
+    if kind == "shell" and "shell_form" in on:
+        return SHELL, text
+    if kind in _CODE and _CODE[kind][0] in on and (tokens := _CODE[kind][1](text)) is not None:
+        return kind, tokens
+    if kind in ("verbatim", "shell") or kind in _CODE:
         return "s", text
     if "unicode_form" in on:
-        text = unicode_form(text)
+        # Ids are looked up as they are written: a full-width letter is another one.
+        text = unicodedata.normalize("NFC", text) if kind in _EXACT_KINDS else unicode_form(text)
     if listed := schema.enum():
         return "s", _choice(text, listed) if "enum_case" in on else text
-    if "date_form" in on and kind != "exact" and (day := normal_date(text)) is not None:
+    if "date_form" in on and kind not in _EXACT_KINDS and (day := normal_date(text)) is not None:
         return "d", day
     if kind == "formula":
-        return "s", "".join(text.split()) if "whitespace" in on and _ARITHMETIC.fullmatch(text) else text
+        if "term_order" in on and (terms := arithmetic(text)) is not None:
+            return "f", terms
+        return "s", "".join(text.split()) if "whitespace" in on and is_arithmetic(text) else text
     if "whitespace" in on:
-        text = text.strip() if kind == "exact" else " ".join(text.split())
+        text = text.strip() if kind in _EXACT_KINDS else " ".join(text.split())
+    if kind in FORMS and FORMS[kind][0] in on:
+        text = FORMS[kind][1](text)
     if kind in _READ and f"{kind}_similarity" in on and _is_prose(text):
         return _READ[kind], text
-    if "text_case" in on and kind != "exact" and _case_is_free(text):
+    if "text_case" in on and (schema.any_case() or (kind not in _EXACT_KINDS and _case_is_free(text))):
         return "s", text.casefold()
     return "s", text
 

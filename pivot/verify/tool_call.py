@@ -12,6 +12,7 @@ from pivot.trajectory.strict_json import BadJson, decode, decode_object
 from pivot.trajectory.types import Action, ToolCall
 from pivot.verify import gym
 from pivot.verify.arguments import Difference, Relaxations, compare
+from pivot.verify.call_order import same_order
 from pivot.verify.matching import COVERED, DIFFERENT, EQUAL, IDENTICAL, STRICT, Parallel, match
 from pivot.verify.schema import arguments_schema
 from pivot.verify.types import MATCH, UNDECIDED, Context, Decide, Verdict, reject
@@ -71,7 +72,7 @@ def tool_call(options: ToolCallOptions) -> Decide:
     text, `schema` only the same one, and leaves others undecided for a verifier of messages.
 
     Reasons: `match`, `partial`, `malformed:why`, `kind_mismatch:message|call`, `empty_message`, `other_message`,
-    `call_count`, `name_mismatch`, `missing_argument:key`, `extra_argument:key`, `argument_mismatch:key`,
+    `call_count`, `call_order`, `name_mismatch`, `missing_argument:key`, `extra_argument:key`, `argument_mismatch:key`,
     `arguments_mismatch` (gym), `arguments_unreadable:why`, `expected_unreadable:why`, `too_long`, `too_many_calls`.
     """
 
@@ -102,7 +103,8 @@ def _expected_message(actual: Action, expected: Action, any_text: bool) -> Verdi
 def _expected_calls(
     actual: Sequence[ToolCall], expected: Sequence[ToolCall], context: Context, options: ToolCallOptions
 ) -> Verdict:
-    identical = Counter(actual) == Counter(expected)
+    # Only in the same order: calls on one file depend on each other.
+    identical = list(actual) == list(expected) or (options.arguments == GYM and Counter(actual) == Counter(expected))
     too_long = _too_long(actual, expected)
     if identical and (options.arguments == SCHEMA or (too_long and options.word_overlap <= _IDENTICAL_OVERLAP)):
         return MATCH
@@ -118,6 +120,8 @@ def _expected_calls(
     matched = [(i, j) for j, i in enumerate(found) if i >= 0]
     reward = counting.reward(len(matched), len(actual), len(expected))
     used = tuple(sorted({switch for pair in matched for switch in calls.used(*pair)}))
+    if reward == 1.0 and len(actual) == len(expected) and not calls.in_order():
+        return reject("call_order")
     if reward == 1.0:
         return Verdict(1.0, "match", used=used)
     missing = next((j for j, i in enumerate(found) if i < 0), None)
@@ -186,6 +190,14 @@ class _Calls:
             return set()
         result = self._compare(i, j)
         return set() if isinstance(result, Difference) else result
+
+    def in_order(self) -> bool:
+        """Whether calls that depend on each other stand in one order in both actions; `gym` knows no order."""
+        if not self._raw_counts or len(self._actual) < 2:
+            return True
+        sides = (self._actual, self._given), (self._expected, self._wanted)
+        named = [[(call.name, read) for call, read in zip(calls, given, strict=True)] for calls, given in sides]
+        return same_order(*named)
 
     def _compare(self, i: int, j: int) -> Compared:
         if (i, j) not in self._compared:

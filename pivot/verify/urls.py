@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Set
+from functools import lru_cache
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from w3lib.url import canonicalize_url
@@ -18,12 +19,13 @@ _TRACKING = re.compile(
     r"|spm|cmpid|s_cid|mkt_tok|vero_id|oly_(?:anon|enc)_id"
 )
 _INDEX = re.compile(r"/index\.(?:html?|php)$")
+_SAME_SITE = re.compile(r"^(?:www|m|mobile)\.(?=[^.]+\.)|(?<=\w)\.m(?=\.[^.]+\.)")
 
 
 def is_url(text: str) -> bool:
     """Whether a text is an address: with a scheme, or a domain with what may follow one."""
     text = text.strip()
-    return len(text) <= _LONGEST and not any(char.isspace() for char in text) and (
+    return len(text) <= _LONGEST and not any(char.isspace() or char < " " for char in text) and (
         _SCHEME.match(text) is not None or _DOMAIN.match(text) is not None
     )  # fmt: skip
 
@@ -44,16 +46,19 @@ def canonical_url(text: str, on: Set[str] = URL_SWITCHES) -> str | None:
     if _SCHEME.match(text) is None:
         text = "https://" + text
     try:
-        parts = urlsplit(canonicalize_url(text, keep_fragments=True))
+        parts = urlsplit(_canonical(text))
         port, host = parts.port, (parts.hostname or "").rstrip(".")
     except ValueError:
         return None
     scheme, path, query, fragment = parts.scheme, parts.path, parts.query, parts.fragment
+    if not host:
+        return None
+    user = parts.netloc.rpartition("@")[0]
     place = "" if port is None or _WEB_PORTS.get(scheme) == port else f":{port}"
     if "url_scheme" in on and scheme in _WEB_PORTS:
         scheme = "web"
     if "url_www" in on:
-        host = host.removeprefix("www.")
+        host = _SAME_SITE.sub("", host)
     if "url_slash" in on:
         path = _INDEX.sub("/", path).rstrip("/")
     if "url_tracking" in on:
@@ -62,4 +67,9 @@ def canonical_url(text: str, on: Set[str] = URL_SWITCHES) -> str | None:
         )
     if "url_fragment" in on and not fragment.startswith(("!", "/")):  # those are pages of their own
         fragment = ""
-    return f"{scheme}://{host}{place}{path or '/'}?{query}#{fragment}"
+    return f"{scheme}://{user and user + '@'}{host}{place}{path or '/'}?{query}#{fragment}"
+
+
+@lru_cache(maxsize=256)
+def _canonical(text: str) -> str:
+    return str(canonicalize_url(text, keep_fragments=True))

@@ -62,7 +62,7 @@ class HfPolicy:
     def logprobs(self, micro_batches: Any, *, temperature: float = 1.0) -> list[tuple[Tensor, Tensor]]:
         done = []
         for batch in micro_batches:
-            parts = [self.score(s.tokens.tolist(), temperature)[s.prompt_length - 1 :] for s in batch]
+            parts = [self.score([*s.history.tolist(), *s.actions[0].tolist()], temperature)[-s.scored :] for s in batch]
             done.append((torch.cat(parts), torch.zeros(0)))
         return done
 

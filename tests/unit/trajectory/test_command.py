@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -62,9 +63,20 @@ def test_the_closing_table_has_a_line_a_reason() -> None:
     report.left_out.update({"images": 4})
     report.dropped.update({"not_successful": 5})
     report.formats["atif"]["trajectories"] = 1
+    report.without_tools = 3
     console = Console(file=io.StringIO(), width=200)
     console.print(closing_table(report, Path("out")))
     shown = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "with calls, but no tools (see --tools)" in shown
     for line in ("turns skipped: duplicate", "not in any message: images", "trajectories dropped: not_successful",
                  "1 trajectories", "held out for validation, by task", "out/candidates.jsonl"):  # fmt: skip
         assert line in shown
+
+
+def test_a_long_path_is_shown_whole_and_as_it_is() -> None:
+    console = Console(file=io.StringIO(), width=80)
+    out = Path("/srv/[bold]runs", *["folder"] * 12, os.fsdecode(b"a\xff"))
+    console.print(closing_table(ConvertReport([]), out))
+    shown = console.file.getvalue()  # type: ignore[attr-defined]
+    cells = [line.split("│")[2].strip() for line in shown.splitlines() if line.count("│") == 3]
+    assert "".join(cells).endswith(f"/srv/[bold]runs/{'folder/' * 12}a\ufffd/candidates.jsonl")

@@ -1,6 +1,8 @@
 """`convert` accounts for every record and every turn, and a user's mistake is one line."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -8,11 +10,13 @@ import pytest
 
 from pivot.errors import UserError
 from pivot.trajectory import from_row, load_candidates, to_row
+from pivot.trajectory.atomic import atomic_write, remove_leftovers
 from pivot.trajectory.convert import convert
 from pivot.trajectory.report import ConvertReport
 from tests.unit.trajectory.examples import RAW, WEATHER_TOOL, call
 
-SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"
+REPOSITORY = Path(__file__).resolve().parents[3]
+SHARED = REPOSITORY.parent / "shared" / "data"
 
 
 def _write(path: Path, *records: Any) -> Path:
@@ -67,7 +71,7 @@ BAD_LINES: list[tuple[bytes | dict[str, Any], str]] = [
     (b"not json\n", "not_json"),
     (b'{"messages": [}\n', "not_json"),
     (b'{"messages": "\xff"}\n', "not_utf8"),
-    (b"\x1f\x8b\x08\x00gzip\n", "not_utf8"),
+    (b"\x80\x8b\x08\x00bytes\n", "not_utf8"),
     (b"[1, 2]\n", "not_object"),
     (b"7\n", "not_object"),
     (b'{"messages":' + b"[" * 10_000 + b"]" * 10_000 + b"}\n", "too_deep"),
@@ -165,7 +169,8 @@ def test_tau_bench_results_take_their_tools_from_a_file(tmp_path: Path) -> None:
     report = convert([source], tmp_path / "out", tools_path=tools)
     assert (report.trajectories, report.candidates, report.bad_rows) == (2, 3, {"not_object": 1})
     found = list(load_candidates(tmp_path / "out" / "candidates.jsonl"))
-    assert [c.trajectory_id for c in found] == ["airline/task-4/trial-2"] * 2 + ["airline/task-4/trial-3"]
+    names = [c.trajectory_id.rsplit("/", 1)[0] for c in found]
+    assert names == ["airline/task-4/trial-2"] * 2 + ["airline/task-4/trial-3"]
     assert [c.success for c in found] == [True, True, False]
     assert found[0].tools == (WEATHER_TOOL,)
     assert found[0].task_id == found[2].task_id == "airline/task-4"
@@ -236,6 +241,57 @@ def test_converting_twice_gives_the_same_bytes(tmp_path: Path) -> None:
     convert([source], tmp_path / "b")
     convert([source], tmp_path / "b")
     assert (tmp_path / "a" / "candidates.jsonl").read_bytes() == (tmp_path / "b" / "candidates.jsonl").read_bytes()
+
+
+def test_calls_without_tools_on_offer_are_counted(tmp_path: Path) -> None:
+    bare = {"messages": RAW["messages"]}
+    talk = _chat(USER, HELLO)
+    report = convert([_write(tmp_path / "in.jsonl", bare, talk, RAW)], tmp_path / "out")
+    assert report.without_tools == 1
+    tools = _write(tmp_path / "tools.json", b"\xef\xbb\xbf" + json.dumps([WEATHER_TOOL]).encode())
+    assert convert([tmp_path / "in.jsonl"], tmp_path / "out", tools_path=tools).without_tools == 0
+
+
+def test_a_bad_line_says_what_to_do(tmp_path: Path) -> None:
+    source = _write(tmp_path / "in.jsonl", json.dumps(RAW).encode("utf-16"))
+    with pytest.raises(UserError, match=r"in\.jsonl:1: not_utf8: the bytes are no UTF-8; .*iconv"):
+        convert([source], tmp_path / "out")
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from pivot.trajectory.convert import convert
+def die(report, position):
+    if report.records == 150:
+        os.kill(os.getpid(), signal.SIGKILL)
+convert([Path(sys.argv[1])], Path(sys.argv[2]), validation=0.5, progress=die)
+"""
+
+
+def test_a_killed_run_leaves_the_earlier_files_whole_and_the_next_one_cleans_up(tmp_path: Path) -> None:
+    texts = [_chat({"role": "user", "content": f"{number} " * 500}, HELLO) for number in range(200)]
+    source, out = _write(tmp_path / "in.jsonl", *texts), tmp_path / "out"
+    convert([source], out, validation=0.5)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    killed = subprocess.run([sys.executable, "-c", KILLED, str(source), str(out)], cwd=REPOSITORY, check=False)
+    assert killed.returncode == -9
+    left = [path for path in out.iterdir() if path.name.endswith(".tmp")]
+    assert len(left) == 3
+    assert {path.name: path.read_bytes() for path in out.iterdir() if path not in left} == before
+    convert([source], out, validation=0.5)
+    assert {path.name: path.read_bytes() for path in out.iterdir()} == before
+
+
+def test_what_another_writer_still_writes_is_no_leftover(tmp_path: Path) -> None:
+    path = tmp_path / "rows"
+    (tmp_path / ".rows.1-2.tmp").write_text("left by a killed one")
+    with atomic_write(path) as file:
+        remove_leftovers(path)
+        assert len(list(tmp_path.iterdir())) == 1
+        file.write("whole")
+    assert [found.name for found in tmp_path.iterdir()] == ["rows"]
+    assert path.read_text() == "whole"
 
 
 def _real(name: str, tmp_path: Path, tools: str | None = None) -> ConvertReport:

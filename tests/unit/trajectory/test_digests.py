@@ -16,6 +16,7 @@ def test_an_id_is_new_once(ids: list[str]) -> None:
     seen = DigestSet()
     known: set[str] = set()
     for one in ids:
+        assert (one in seen) is (one in known)
         assert seen.add(one) is (one not in known)
         known.add(one)
         assert len(seen) == len(known)

@@ -4,7 +4,10 @@ from typing import Any
 
 import pytest
 
+from pivot.trajectory import Skip, Trajectory, candidates
 from pivot.trajectory.messages import BadRecord, read_messages, read_tools
+from tests.unit.trajectory.examples import call
+from tests.unit.trajectory.formats import read, shown, trajectory
 
 
 def test_content_parts_are_joined_and_null_becomes_text() -> None:
@@ -93,3 +96,45 @@ def test_bad_tools_are_refused(raw: Any) -> None:
     with pytest.raises(BadRecord) as caught:
         read_tools(raw)
     assert caught.value.reason == "bad_tools"
+
+
+def _skips(item: Trajectory) -> list[tuple[int, str]]:
+    return [(turn.turn, turn.reason) for turn in candidates(item) if isinstance(turn, Skip)]
+
+
+def test_a_chat_whose_user_calls_tools_is_read_without_them() -> None:
+    messages = [
+        {"role": "user", "content": "No signal."},
+        {"role": "assistant", "content": "Toggle it."},
+        {"role": "user", "content": "I will.", "tool_calls": [call("toggle", {}, "u1")]},
+        {"role": "tool", "tool_call_id": "u1", "content": "on"},
+        {"role": "assistant", "content": None, "tool_calls": [call("get", {}, "a1")], "weight": 0.0},
+        {"role": "tool", "tool_call_id": "a1", "content": "ok"},
+        {"role": "assistant", "content": "Fine."},
+    ]
+    item = trajectory("openai_chat", {"messages": messages})
+    assert shown(item)[2:] == [
+        ("user", "I will.", []),
+        ("assistant", None, ["get {}"]),
+        ("tool", "ok", []),
+        ("assistant", "Fine.", []),
+    ]
+    assert item.left_out == {"user_calls": 1, "user_call_results": 1}
+    assert _skips(item) == [(1, "weight_zero")]
+
+
+@pytest.mark.parametrize("name", ["openai_chat", "swe_agent"])
+def test_turns_before_the_first_image_of_a_chat_are_kept(name: str) -> None:
+    seen = [{"type": "text", "text": "See:"}, {"type": "image_url", "image_url": {"url": "data:"}}]
+    messages = [
+        {"role": "user", "content": "First."},
+        {"role": "assistant", "content": "Yes?"},
+        {"role": "user", "content": [*seen, {"type": "input_audio", "input_audio": {}}]},
+        {"role": "assistant", "content": "A cat."},
+    ]
+    item = trajectory(name, {"messages" if name == "openai_chat" else "history": messages})
+    assert shown(item)[2] == ("user", "See:", [])
+    assert _skips(item) == [(1, "multimodal_history")]
+    assert item.left_out == {"images": 1, "audio": 1}
+    with pytest.raises(BadRecord, match="unsupported_content: message 0"):
+        read("openai_chat", {"messages": [{"role": "user", "content": [{"type": "tool_result"}]}]})

@@ -7,6 +7,7 @@ import pytest
 
 from pivot.trajectory import Candidate, Skip, Trajectory, candidates, from_row, to_row
 from pivot.trajectory.detect import FORMATS, detect
+from pivot.trajectory.identity import trajectory_id
 from pivot.trajectory.messages import BadRecord
 from tests.unit.trajectory import formats
 from tests.unit.trajectory.examples import RAW, WEATHER_TOOL, call
@@ -85,6 +86,26 @@ def test_tau2_results_that_cannot_be_read(change: dict[str, Any], reason: str) -
     assert caught.value.reason == reason
 
 
+def test_a_result_without_requestor_belongs_to_the_call_that_it_answers() -> None:
+    def message(role: str, **more: Any) -> dict[str, Any]:
+        return {"role": role, "content": None, **more}
+
+    simulation = {
+        "messages": [
+            message("user", content="Help."),
+            message("user", tool_calls=[{"id": "same", "name": "toggle", "arguments": {}}]),
+            message("tool", id="same", content="toggled"),
+            message("assistant", tool_calls=[{"id": "same", "name": "get", "arguments": {}}]),
+            message("tool", id="same", content="got"),
+            message("assistant", content="Done."),
+        ]
+    }
+    (item,) = read("tau2_bench", formats.TAU2 | {"simulations": [simulation]})
+    assert isinstance(item, Trajectory)
+    assert [text for role, text, _ in shown(item) if role == "tool"] == ["got"]
+    assert item.left_out == {"user_calls": 1, "user_call_results": 1}
+
+
 def test_a_tau2_simulation_without_its_run_is_not_taken_for_a_chat() -> None:
     alone = formats.TAU2["simulations"][0]
     form = detect(alone)
@@ -99,7 +120,13 @@ def test_trials_of_a_task_share_its_id_across_files() -> None:
     other = trajectory("tau_bench", formats.TAU | {"trial": 3}, "claude.json:9")
     unlike = trajectory("tau_bench", formats.TAU | {"info": {"task": {"user_id": "v"}}}, "gpt.json:1")
     assert one.task_id == other.task_id != unlike.task_id
-    assert (one.trajectory_id, other.trajectory_id) == ("gpt/task-4/trial-2", "claude/task-4/trial-3")
+    content = trajectory_id(one.messages, one.tools)
+    assert (one.trajectory_id, other.trajectory_id) == (
+        f"gpt/task-4/trial-2/{content}",
+        f"claude/task-4/trial-3/{content}",
+    )
+    said = {"traj": [*RAW["messages"], {"role": "user", "content": "Bye."}]}
+    assert trajectory("tau_bench", formats.TAU | said, "elsewhere/gpt.json:1").trajectory_id != one.trajectory_id
 
 
 def test_a_huge_reward_is_a_number_like_any_other() -> None:

@@ -62,9 +62,8 @@ def test_every_layout_of_some_objects_gives_them_back(
     lambda text: text.encode("utf-8", "surrogatepass")), st.integers(1, 30))  # fmt: skip
 @settings(max_examples=400, deadline=None)
 def test_any_bytes_are_records_or_reasons(data: bytes, step: int) -> None:
-    reasons = {"not_json", "not_utf8", "not_object", "truncated", "lone_surrogate", "too_deep", "not_finite"}
     for item in _read(data, step):
-        assert isinstance(item, Record) or item.reason in reasons
+        assert isinstance(item, Record) or item.reason in records.WHAT_TO_DO
 
 
 @given(st.lists(OBJECTS, min_size=1, max_size=3), st.integers(1, 40))
@@ -140,6 +139,29 @@ def test_a_line_without_end_is_passed_over(monkeypatch: pytest.MonkeyPatch) -> N
     assert _told(_read(b'[{"a": 1},\n' + long + b"]")) == told[:2]
 
 
+LONG = b'{"a": "' + b"x" * 300 + b'"}'
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [("f.jsonl", ["not_json", {"a": 2}]), ("f.jsonl.gz", ["not_json", {"a": 2}]), ("f.json", ["not_json"])],
+)
+def test_where_the_first_line_is_too_long_to_look_ahead_the_name_says_whether_lines_are_records(
+    monkeypatch: pytest.MonkeyPatch, name: str, told: list[Any]
+) -> None:
+    monkeypatch.setattr(json_stream, "CHUNK", 16)
+    monkeypatch.setattr(records, "_LOOK_AHEAD", 50)
+    source = io.BytesIO(LONG + b'\nbad\n{"a": 2}\n')
+    found = list(records._Reader(name, ByteStream(source.read), lambda: 0).read())
+    assert [item.value if isinstance(item, Record) else item.reason for item in found[1:]] == told
+
+
+def test_a_broken_line_among_arrays_costs_itself_alone() -> None:
+    line = b'[{"role": "user", "content": "x"}]\n'
+    value = {"messages": [{"role": "user", "content": "x"}]}
+    assert _told(_read(line + b"[{,\n" + line)) == [(value, "f:1"), ("not_json", "f:2"), (value, "f:3")]
+
+
 ROWS = [{"messages": [{"role": "user", "content": f"é{n}"}]} for n in range(5)]
 LINES = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in ROWS).encode()
 
@@ -193,6 +215,12 @@ def test_zstd_without_its_end_is_damaged_even_at_the_end_of_a_line(tmp_path: Pat
     assert _values(path)[-1] == "damaged_compression"
 
 
+@pytest.mark.parametrize("pack", [gzip.compress, _zstd])
+def test_a_compressed_file_under_another_name_is_told_by_its_first_bytes(tmp_path: Path, pack: Any) -> None:
+    (tmp_path / "a.jsonl").write_bytes(pack(LINES))
+    assert _values(tmp_path / "a.jsonl") == ROWS
+
+
 class _Stdin:
     def __init__(self, data: bytes) -> None:
         self.buffer = io.BytesIO(data)
@@ -206,6 +234,9 @@ def test_stdin_is_read_in_any_form(monkeypatch: pytest.MonkeyPatch, pack: Any) -
     assert found[1].source == "stdin:2"
     monkeypatch.setattr("sys.stdin", _Stdin(b"PAR1...."))
     with pytest.raises(UserError, match="name the file"):
+        list(read_records(STDIN))
+    monkeypatch.setattr("sys.stdin", None)
+    with pytest.raises(UserError, match=r"stdin: is closed; .*name a file"):
         list(read_records(STDIN))
 
 
@@ -233,3 +264,12 @@ def test_parquet_rows_are_read_with_their_number(tmp_path: Path) -> None:
     assert _values(path) == ["damaged_parquet"]
     with pytest.raises(UserError, match="no such file"):
         list(read_records(tmp_path / "b.parquet"))
+
+
+def test_a_parquet_value_that_python_cannot_hold_costs_its_row_alone(tmp_path: Path) -> None:
+    days = pyarrow.array([1, 10**7], pyarrow.int32()).cast(pyarrow.date32())
+    raw = pyarrow.array([b"\xff", b"text"])
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "made": days}), tmp_path / "days.parquet")
+    assert _values(tmp_path / "days.parquet") == [{"a": 1, "made": "1970-01-02"}, "unsupported_value"]
+    pyarrow.parquet.write_table(pyarrow.table({"a": [1, 2], "raw": raw}), tmp_path / "raw.parquet")
+    assert _values(tmp_path / "raw.parquet") == ["not_utf8", {"a": 2, "raw": "text"}]

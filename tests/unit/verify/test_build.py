@@ -10,6 +10,7 @@ from pivot.trajectory import Action, ToolCall
 from pivot.verify import Context, build, build_verifiers, message
 from pivot.verify.build import NAMED
 from pivot.verify.kinds import KINDS
+from pivot.verify.sources import sources
 
 CALL = Action(None, (ToolCall("f", '{"a": 1}'),))
 
@@ -99,6 +100,14 @@ def test_the_hash_follows_source_and_settings(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(message, "__file__", str(edited))
     after = [build(spec).sha for spec in specs]
     assert [one == other for one, other in zip(before, after, strict=True)] == [True] * 4 + [False] * 4
+
+
+def test_the_hash_reads_all_that_a_verifier_imports() -> None:
+    found = {module.__name__ for module in sources(KINDS["swe"].module)}
+    assert {"pivot.verify.swe", "pivot.verify.prose", "pivot.verify.texts", "pivot.verify.schema"} <= found
+    assert {"pivot.verify.shell_tree", "pivot.trajectory.strict_json"} <= found
+    assert "pivot.verify.judge" not in found
+    assert "pivot.prompt.completion" in {module.__name__ for module in sources(KINDS["exact"].module)}
 
 
 def test_verifiers_are_found_by_domain_or_one_stands_for_all() -> None:

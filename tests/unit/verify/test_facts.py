@@ -3,7 +3,7 @@
 import pytest
 
 from pivot.verify.dates import normal_date
-from pivot.verify.facts import Facts, conflict, facts
+from pivot.verify.facts import Facts, conflict, facts, spelled
 from pivot.verify.prose import similarity
 from pivot.verify.words import overlap, stem, topic
 
@@ -22,7 +22,12 @@ def found(text: str) -> dict[str, set[str]]:
         ("May 20th, 2024 or 2024-05-21 or 05/22/2024", {"dates": {"2024/5/20", "2024/5/21", "2024/5/22"}}),
         ("on 3 June or June 4", {"dates": {"?/6/3", "?/6/4"}}),
         ("at 06:00 AM, 2 PM, 14:30 or 12 a.m.", {"times": {"360", "840", "870", "0"}}),
-        ("in 5-7 business days, a 24-hour window", {"spans": {"5", "7", "24"}}),
+        ("in 5-7 business days, a 24-hour window", {"spans": {"7200", "10080", "1440"}}),
+        ("2 years, 24 months, 24 monthly payments", {"spans": {"24M"}}),
+        ("1 hour 45 minutes, 105 minutes", {"spans": {"105"}}),
+        ("1.5 million or 1,500,000, and 2 thousand", {"numbers": {"1500000", "2000"}}),
+        ("ten different shirts, a two-year plan", {"numbers": {"10"}, "spans": {"24M"}}),
+        ("the card that ends in 0915", {"ids": {"0915"}}),
         ("two checked bags, 3x, 15GB, 15 GB", {"numbers": {"2", "3", "15"}}),
         ("card ending in 7447", {"ids": {"7447"}}),
         ("007 and 7.00", {"numbers": {"7"}}),
@@ -36,6 +41,10 @@ def test_facts_in_normal_form(text: str, expected: dict[str, set[str]]) -> None:
     assert found(text) == expected
 
 
+def test_counts_in_words_are_told_from_digits() -> None:
+    assert spelled("Two orders and 3 bags, one of them twice") == {"2"}
+
+
 @pytest.mark.parametrize(
     ("left", "right", "conflicting"),
     [
@@ -46,6 +55,8 @@ def test_facts_in_normal_form(text: str, expected: dict[str, set[str]]) -> None:
         ("May 20, 2024", "May 20", set()),
         ("May 20, 2024", "May 20, 2023", {"2024/5/20", "2023/5/20"}),
         ("at 10 AM", "at 10 PM", {"600", "1320"}),
+        ("24 months", "2 years", set()),
+        ("24 hours", "24 days", {"1440", "34560"}),
     ],
 )
 def test_facts_conflict_where_each_side_has_its_own(left: str, right: str, conflicting: set[str]) -> None:

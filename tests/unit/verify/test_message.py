@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 from pivot.trajectory import Action, ToolCall
 from pivot.verify import Context, Verdict, build
 from pivot.verify.acts import read, slots
+from pivot.verify.contrasts import currencies, foreign_paths, kinds, moments, opposed, total
+from pivot.verify.exchanged import exchanged
 from pivot.verify.names import foreign_names, names, states, values
+from pivot.verify.near_copies import substituted
 
 guarded, lenient = build("message:guarded"), build("message:lenient")
 
@@ -130,3 +133,61 @@ def test_a_text_beyond_any_message_is_refused_unless_it_is_the_same() -> None:
     assert score(long, "word?").reason == "too_long"
     assert score("word?", long).reason == "too_long"
     assert score(long, long).reward == 1.0
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "facts"),
+    [
+        ("A costs $5, B costs $7.", "A costs $7, B costs $5.", set()),
+        ("The mug costs $5, the lamp costs $7.", "The lamp costs $5, the mug costs $7.", {"5", "7"}),
+        ("The mug costs $5, the lamp costs $7.", "The lamp costs $7, the mug costs $5.", set()),
+        ("The mug costs $5, the lamp costs $7.", "The mug costs $5.", set()),
+        ("You fly from JFK to SEA", "You will fly SEA to JFK", {"jfk", "sea"}),
+        ("Expected 9f2c41, got 0b77e3.", "It got 0b77e3 and expected 9f2c41.", set()),
+    ],
+)
+def test_facts_are_exchanged_where_each_is_tied_to_what_the_other_was(one: str, other: str, facts: set[str]) -> None:
+    assert exchanged(one, other) == exchanged(other, one) == facts
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Wi-Fi is turned on.", "Switch the Wi-Fi off.", True),
+        ("It was approved.", "It was not approved.", True),
+        ("It wasn't approved.", "It was declined.", False),
+        ("Turn it on and then off.", "Turn it off.", False),
+        ("It is free.", "There is no fee.", False),
+    ],
+)
+def test_opposites_are_of_one_pair_and_negation_turns_them(one: str, other: str, expected: bool) -> None:
+    assert opposed(one, other) is opposed(other, one) is expected
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "expected"),
+    [
+        ("Please restart the router.", "Please restart the phone.", {"router", "phon"}),
+        ("Please restart the device.", "Please restart the phone.", set()),
+        ("I fixed the lexer and the parser.", "I fixed the lexer.", {"parser"}),
+        ("Move it from desk to shelf.", "Move it from shelf to desk.", {"desk", "shelf"}),
+        ("Send it to Elm St now.", "Send it to Elm Street now.", set()),
+        ("The lexer works.", "Which colour do you want?", set()),
+    ],
+)
+def test_a_near_copy_differs_in_the_word_that_is_exchanged(one: str, other: str, expected: set[str]) -> None:
+    assert substituted(one, other) == substituted(other, one) == expected
+
+
+def test_files_and_terms_in_normal_form() -> None:
+    assert foreign_paths("See src/a_b.py and /etc/x.", "In `a_b.py`, not ./etc/x") == frozenset()
+    assert foreign_paths("See /etc/x.", "yes/no, e.g. /etc/xy") == {"etc/x"}
+    assert currencies("$5 or 5 EUR") == {"usd", "eur"}
+    assert moments("Right away, or next week") == {"at once", "next week"}
+    assert kinds("Gift cards or the original payment method") == {"gift card", "original payment"}
+    assert (total("$1,200.50 and $3"), total("3 dollars")) == (1200.5, None)
+
+
+def test_markup_goes_and_underscores_of_names_stay() -> None:
+    assert read("Run __now__ `test_a_b.py` for *mia_li_3*").substance == "Run now test_a_b.py for mia_li_3"
+    assert read("Dr. Valdez is in. Ms. Li too.").substance == "Dr. Valdez is in.\nMs. Li too."

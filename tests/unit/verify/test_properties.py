@@ -18,12 +18,19 @@ JSON = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
     max_leaves=8,
 )
+COUNTED = [
+    build({"name": "tool_call", "parallel": parallel, "allow_superset": True, "allow_subset": True})
+    for parallel in ("strict", "fractional", "f1", "covered")
+]
 SIMILARITIES = {"prose_similarity": 1.0, "query_similarity": 1.0}  # they have no off, but ask for the same words
 # Texts near each other in the ways that the switches know.
 NEAR = st.sampled_from(
     ["Oslo", "oslo", " oslo", "OSLO", "JFK", "jfk", "a b", "a  b", "B A", "economy", "Economy", "5", "2024-05-20",
      "May 20, 2024", "20 May 2024", "Zu\u0308rich", "Z\u00fcrich", "The customer is ill.", "the customer is ill",
-     "Customer feels ill", "Customer is not ill", "fast", "Fast", "FAST", "celsius"]
+     "Customer feels ill", "Customer is not ill", "fast", "Fast", "FAST", "celsius", "",
+     "+1 555 010 4477", "0015550104477", "1,200.50", "1200.5", "#FA0", "#ffaa00", "P1D", "PT24H", "./a/../b/", "b",
+     "HTTP://X.org", "http://x.org/", "Mia@X.org", "Mia@x.org", "1 Elm St.", "1 elm street", "select a from t;",
+     "SELECT a  FROM t", "x=1", "x = 1 # a", "ls  -la", "ls -a -l", "1+2*3", "3 * 2 + 1"]
 )  # fmt: skip
 VALUES = (
     JSON
@@ -91,8 +98,7 @@ def test_the_switches_that_were_used_are_enough_and_none_can_be_spared(key: str,
 def test_parallel_calls_have_no_order(some: list[dict[str, Any]], others: list[dict[str, Any]], random: Any) -> None:
     shuffled = list(some)
     random.shuffle(shuffled)
-    for parallel in ("strict", "fractional", "f1", "covered"):
-        verifier = build({"name": "tool_call", "parallel": parallel, "allow_superset": True, "allow_subset": True})
+    for verifier in COUNTED:
         assert verifier(act(*shuffled), act(*some), HERE).reward == 1.0
         expected = verifier(act(*some), act(*others), HERE).reward
         assert verifier(act(*shuffled), act(*others), HERE).reward == expected
