@@ -38,21 +38,29 @@ def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
         Engine(tmp_path, max_model_len=64)
 
 
-def test_an_engine_before_its_group_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "config.json").write_text("{}")
-    monkeypatch.setenv("WORLD_SIZE", "2")
-    with pytest.raises(RuntimeError, match="create the trainer's process group before the engine"):
-        Engine(tmp_path, max_model_len=64)
-
-
-def run(code: str, **environment: str) -> str:
+def run(code: str, *arguments: str, **environment: str) -> str:
     """What a fresh interpreter prints, without what other tests' engines left in the environment."""
     left = ("VLLM_", "TORCH", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
     clean = {name: value for name, value in os.environ.items() if not name.startswith(left)}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, env={**clean, **environment}, check=True
+        [sys.executable, "-c", code, *arguments],
+        capture_output=True,
+        text=True,
+        env={**clean, **environment},
+        check=True,
     )
     return done.stdout.strip()
+
+
+def test_an_engine_before_its_group_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text("{}")
+    code = (
+        "import sys; from pivot.rollout import Engine\n"
+        "try: Engine(sys.argv[1], max_model_len=64)\n"
+        "except RuntimeError as error: print(error)"
+    )
+    answer = run(code, str(tmp_path), WORLD_SIZE="2")
+    assert answer == "WORLD_SIZE is 2: create the trainer's process group before the engine"
 
 
 def test_importing_the_room_imports_neither_torch_nor_vllm() -> None:
