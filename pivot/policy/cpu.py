@@ -8,18 +8,21 @@ does nothing where CUDA is available. Whatever is changed here must exist and lo
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import inspect
+import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.distributed as dist
 
-from pivot.policy.patches import LITERALS, RELEASES, REPLACED, STUBS, UNBOUND, ContractError, Patch
+from pivot.policy.patches import LITERALS, RELEASES, REPLACED, STUBS, TRITON, UNBOUND, ContractError, Patch
 
 CPU = torch.device("cpu")
 
@@ -105,7 +108,10 @@ def install() -> None:
         warnings.simplefilter("ignore")  # a dozen lines saying that Apex and Transformer Engine are not there
         # jit.py:21 makes torch.compile the `jit_fuser` of every module while megatron.core is imported;
         # compiling these small functions costs tens of seconds and gains nothing on CPU.
-        with mock.patch.object(torch, "compile", lambda f=None, **_: f if f is not None else (lambda g: g)):
+        with (
+            mock.patch.object(torch, "compile", lambda f=None, **_: f if f is not None else (lambda g: g)),
+            _no_triton(),
+        ):
             import megatron.core
         release = known(megatron.core.__version__)
         for module in ("distributed", "models.gpt.gpt_layer_specs"):
@@ -125,6 +131,24 @@ def known(release: str) -> str:
             "its lines to that table (tests/parity/test_contract.py says which are wrong)"
         )
     return release
+
+
+@contextlib.contextmanager
+def _no_triton() -> Iterator[None]:
+    """Where Triton is not installed, modules of its kernels are empty while Megatron is imported.
+
+    Only the names that Megatron imports from them are there: another one is an ImportError.
+    """
+    names = [patch.module for patch in TRITON] if importlib.util.find_spec("triton") is None else []
+    for name in names:
+        module: Any = types.ModuleType(name)
+        module.GLOBAL_BLOCK_SIZE = module.paged_stash_copy_kernel = module.paged_stash_pop_kernel = None
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
 
 
 def _stub_torch_cuda() -> None:

@@ -115,6 +115,12 @@ UNBOUND = (
           _at((1192, 1225), ()), "read by the router's linear layer"),
 )
 
+# Modules of Triton kernels that are imported whether Triton is there or not; others stand in for them while it isn't.
+TRITON = (
+    Patch("transformer/moe/ops/paged_stash.py", "paged_stash_copy_kernel", "import triton",
+          _at((), (4, 5)), "experts' activations spilled to host memory, which nothing here asks for"),
+)
+
 # Entries of torch.cuda, and a method of tensors, that Megatron calls without asking whether there is a device; the
 # lines are one example each.
 STUBS = (
