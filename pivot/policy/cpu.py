@@ -234,13 +234,6 @@ def replace_names(release: str) -> None:
         setattr(*owner_of(patch), None)
 
 
-def _checkpoint_without_fp8(old: Any) -> Any:
-    def init(self: Any, fp8: object = None) -> None:
-        old(self, fp8 or None)
-
-    return init
-
-
 def _numpy_sizes(old: Any) -> Any:
     def move(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
         if as_numpy and torch.is_tensor(tensor):
@@ -278,7 +271,6 @@ def _uneven_reduce_scatter(old: Any) -> Any:
 REPLACEMENTS: dict[str, Callable[[Any], Any]] = {
     "_get_cuda_rng_state": lambda _: lambda *_, **__: torch.get_rng_state(),
     "_set_cuda_rng_state": lambda _: lambda state, *_, **__: torch.set_rng_state(state),
-    "CheckpointWithoutOutput.__init__": _checkpoint_without_fp8,
     "maybe_move_tensor_to_cpu": _numpy_sizes,
     "_gather_along_first_dim": _uneven_gather,
     "_reduce_scatter_along_first_dim": _uneven_reduce_scatter,

@@ -73,15 +73,6 @@ LITERALS = (
           _at((90, 103, 115), (96, 108, 112)), "device of the norm"),
     Patch("optimizer/clip_grads.py", "clip_grad_by_total_norm_fp32", "cuda",
           _at((167, 174), (174, 180)), "asserts the type of gradients; device of an overflow flag"),
-    Patch("optimizer/clip_grads.py", "count_zeros_fp32", "cuda", _at((207,), (231,)), "device of the count"),
-    Patch("transformer/utils.py", "get_default_causal_mask", "cuda", _at((35,), (39,)), "device of the mask"),
-    Patch("transformer/moe/moe_utils.py", "track_moe_metrics", "cuda", _at((998,), ()), "device of the metrics"),
-    Patch("dist_checkpointing/exchange_utils.py", "_get_empty_tensor_for_exchange", "cuda",
-          _at((98, 104, 106, 110), (97, 103, 105, 109)), "device of tensors that ranks exchange"),
-    Patch("dist_checkpointing/exchange_utils.py", "exchange_loaded_tensors_gather_rounds", "cuda",
-          _at((326,), (329,)), "device of tensors that ranks exchange"),
-    Patch("dist_checkpointing/strategies/state_dict_saver.py", "verify_global_md_reuse", "cuda",
-          _at((204,), (204,)), "device of a flag that ranks reduce"),
 )
 
 # Functions and values that `cpu.py` replaces as a whole, by name.
@@ -90,8 +81,6 @@ REPLACED = (
           _at((55,), (118,)), "asks the CUDA generator"),
     Patch("tensor_parallel/random.py", "_set_cuda_rng_state", "torch.cuda.default_generators",
           _at((103,), (166,)), "sets the CUDA generator, or silently nothing"),
-    Patch("tensor_parallel/random.py", "CheckpointWithoutOutput.__init__", "fp8 is not None",
-          _at((636,), (740,)), "true for the False that every caller passes"),
     Patch("transformer/moe/token_dispatcher.py", "maybe_move_tensor_to_cpu", "as_numpy=True",
           _at((880, 883, 886), (931, 934, 937)), "split sizes become numpy only when they come from CUDA"),
     Patch("tensor_parallel/mappings.py", "_gather_along_first_dim", "torch.distributed.all_gather(",
