@@ -26,6 +26,7 @@ from pivot.policy.balance import Balance, chunk_mask
 from pivot.policy.checkpoint_write import Saver
 from pivot.policy.family import Family, Setup, open_family
 from pivot.policy.head import ScoringHead, Wanted
+from pivot.policy.hf_shards import Shard
 from pivot.policy.hf_write import ShardWriter, copy_companions
 from pivot.policy.model import read_config
 from pivot.policy.norms import norms
@@ -261,6 +262,13 @@ class Policy:
             keep.
         """
         return self._family.export(self._models, self.dtype)
+
+    def shards(self) -> Iterator[Shard] | None:
+        """This rank's part of every Hugging Face tensor, as views of its parameters; not collective.
+
+        None where the family can only export full tensors.
+        """
+        return self._family.shards(self._models)
 
     def hf_gradients(self) -> Iterator[tuple[str, Tensor]]:
         """The gradient of the last ``forward_backward``, as ``hf_weights``; zeros for frozen weights."""
