@@ -94,6 +94,12 @@ class Plan:
         return sum(sum(bucket.received) for bucket in self.buckets)
 
     @property
+    def plain(self) -> int:
+        """Bytes that this rank would receive over the wire were nothing quantised."""
+        takes = (copy for bucket in self.buckets for step in bucket.steps for copy in step.takes)
+        return sum(copy.region.numel * self.wires[copy.name].dtype.itemsize for copy in takes if copy.peer != self.rank)
+
+    @property
     def capacity(self) -> tuple[int, int]:
         """Bytes of the send and of the receive buffer."""
         return (
@@ -163,14 +169,10 @@ def _lay(steps: list[tuple[str, Rows]], wires: Mapping[str, Wire], rank: int, wo
     found = []
     for name, rows in steps:
         mine = rows.of(rank)
-        found.append(
-            Step(
-                name,
-                tuple(out[name, r, target] for r, source, target in mine if source == rank != target),
-                tuple(into.get((name, r, source), Copy(name, r, source)) for r, source, target in mine if target == rank),
-                rows.last,
-            )
-        )
+        given = tuple(out[name, part, target] for part, source, target in mine if source == rank != target)
+        taken = [(part, source) for part, source, target in mine if target == rank]
+        takes = tuple(into.get((name, *hop)) or Copy(name, *hop) for hop in taken)
+        found.append(Step(name, given, takes, rows.last))
     return Bucket(tuple(found), sent, received)
 
 

@@ -1,8 +1,8 @@
 """The swap itself: the policy's weights into the engine of this process."""
 
 import time
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 from torch import Tensor
@@ -27,11 +27,31 @@ class WeightSink(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class SwapStats:
-    """One swap: wall seconds, bytes and tensors that went over."""
+    """One swap of this rank.
+
+    Attributes:
+        seconds: Wall time.
+        bytes: Loaded into the engine.
+        tensors: Loaded into the engine.
+        sent: Bytes that this rank sent over the wire, and as many as it `received`; headers included.
+        received: Bytes that came over the wire.
+        plain: Bytes that would have come, had no tensor been quantised.
+        late: Tensors that were quantised where they arrived, not where they came from.
+        checks: Parts whose fingerprints were compared.
+        extra_bytes: Most memory that was used besides the policy's and the engine's own.
+        phases: Seconds by phase; `engine` is what its loading took.
+    """
 
     seconds: float
     bytes: int
     tensors: int
+    sent: int = 0
+    received: int = 0
+    plain: int = 0
+    late: int = 0
+    checks: int = 0
+    extra_bytes: int = 0
+    phases: Mapping[str, float] = field(default_factory=dict)
 
 
 def push(policy: WeightSource, engine: WeightSink, manifest: Manifest, version: str) -> SwapStats:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain, zip_longest
 
@@ -153,17 +153,18 @@ class Router:
     def _steps(self, name: str, hops: list[Hop], shape: Shape, room: int) -> tuple[Rows, ...]:
         """All hops, in as many steps as it takes for each to fit."""
         wire, rows = self._wires[name], shape[0]
+        grid = wire.grid[0]
         while True:
             steps = list(self._cut(hops, shape[0], rows, wire))
             largest = max(step.load.max() for step in steps)
             if largest <= room:
                 return tuple(steps)
-            if rows == 1:
+            if rows <= grid:
                 raise SwapError(
                     f"tensor {name}: {rows} of its rows are {largest} bytes for a rank, a bucket takes {room}: "
-                    "make buckets larger"
+                    "make buckets larger (swap.bucket_mb)"
                 )
-            rows = max(1, rows // 2)
+            rows = -(-rows // (2 * grid)) * grid
 
     def _cut(self, hops: list[Hop], height: int, rows: int, wire: Wire) -> Iterator[Rows]:
         for start in range(0, height, rows):
@@ -199,9 +200,9 @@ def module_of(name: str) -> str:
     return name
 
 
-def take_turns(items, key):
+def take_turns(items: Iterable[str], key: Callable[[str], frozenset[int]]) -> Iterator[str]:
     """Items in turn from each group of the same key; a group keeps its order."""
-    groups = {}
+    groups: dict[frozenset[int], list[str]] = {}
     for item in items:
         groups.setdefault(key(item), []).append(item)
     return (item for item in chain.from_iterable(zip_longest(*groups.values())) if item is not None)

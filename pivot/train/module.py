@@ -8,11 +8,11 @@ import lightning.pytorch as pl
 import torch
 
 from pivot import ranks
+from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Engine, Sampling
 from pivot.swap import Manifest, probe, push
-from pivot.train.clock import Clock
 from pivot.train.monitor import reward_stats
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
