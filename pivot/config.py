@@ -18,6 +18,8 @@ from pivot.grpo.options import rules as grpo_rules
 from pivot.mine.select import PRESETS
 from pivot.precision import Precision
 from pivot.precision import rules as precision_rules
+from pivot.swap_options import SwapSection
+from pivot.swap_options import rules as swap_rules
 from pivot.train.options import OptimizerSection
 from pivot.train.options import rules as optimizer_rules
 
@@ -182,6 +184,7 @@ class Config:
     mine: MineSection = field(default_factory=MineSection)
     grpo: GrpoSection = field(default_factory=GrpoSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    swap: SwapSection = field(default_factory=SwapSection)
     train: TrainSection = field(default_factory=TrainSection)
     supervised: SupervisedSection = field(default_factory=SupervisedSection)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
@@ -258,6 +261,7 @@ def check(config: Config) -> None:
         *grpo_rules(dataclasses.asdict(config.grpo)),
         *optimizer_rules(config.optimizer),
         *precision_rules(config.precision, config.model.dtype),
+        *swap_rules(config.swap),
         ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
          "corpus or candidates"),
     ]  # fmt: skip

@@ -22,7 +22,10 @@ from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
-from pivot.swap import Manifest
+from pivot.swap import Manifest, SwapSettings, open_swap
+from pivot.swap.formats import FORMATS
+from pivot.swap.keep import WireSettings
+from pivot.swap_options import SwapSection
 from pivot.train.assemble import build_trainer, optimizer, schedule
 from pivot.train.batches import Packing
 from pivot.train.callbacks import StepLine
@@ -105,7 +108,14 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
         build_verifiers(config.verify.name, config.verify.domains),
     )
     manifest = Manifest.from_checkpoint(config.model.path)
-    return PivotModule(policy, reference, engine, manifest, scorer, grpo, settings)
+    weights = open_swap(policy, manifest, swap_settings(config.swap))
+    return PivotModule(policy, reference, engine, manifest, weights, scorer, grpo, settings)
+
+
+def swap_settings(swap: SwapSection) -> SwapSettings:
+    """How weights go over, as the configuration wants it."""
+    wire = WireSettings(FORMATS[swap.fp8] if swap.fp8 else None, tuple(swap.keep))
+    return SwapSettings(swap.bucket_mb << 20, wire, swap.verify, ranks.size_on_node())
 
 
 def objective(grpo: GrpoSection) -> Objective:

@@ -6,7 +6,7 @@ takes its share of the prompts, and no engine step involves another rank.
 
 import os
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -15,6 +15,7 @@ import torch
 import torch.distributed as dist
 
 from pivot.errors import UserError
+from pivot.rollout import readback
 from pivot.rollout.environment import prepare_environment
 from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
 from pivot.rollout.types import Completion, Sampling
@@ -171,6 +172,12 @@ class Engine:
         Raises:
             ValueError: a sequence longer than the context minus one, or empty.
         """
+        return [logprobs for logprobs, _ in self.score_and_rank(sequences, progress)]
+
+    def score_and_rank(
+        self, sequences: Sequence[list[int]], progress: Progress | None = None
+    ) -> list[tuple[list[float], list[int]]]:
+        """As `score`, with the rank of each token among all that could stand there: 1 is the likeliest."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
@@ -191,8 +198,17 @@ class Engine:
             logprobs: Any = output.prompt_logprobs  # a FlatLogprobs, by flat_logprobs=True
             if len(logprobs.logprobs) != len(output.prompt_token_ids or ()) - 1:
                 raise RuntimeError("vLLM returned logprobs for another number of tokens than the sequence has")
-            scores.append(list(logprobs.logprobs))
+            scores.append((list(logprobs.logprobs), list(logprobs.ranks)))
         return scores
+
+    def read_weights(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Weights that the engine holds as they were loaded, by Hugging Face name (`pivot.rollout.readback`).
+
+        Args:
+            shapes: Name -> shape of the tensors to look for.
+        """
+        [found] = self._llm.apply_model(lambda model: list(readback.read_weights(model, shapes)))
+        yield from found
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Replaces all weights through vLLM's weight-transfer path and forgets cached prefixes.

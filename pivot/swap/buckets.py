@@ -137,6 +137,20 @@ class BucketSwap:
             phases=phases | {"engine": seconds - sum(phases.values())},
         )
 
+    def delivered(self) -> Iterator[tuple[str, Tensor]]:
+        """What this rank's engine would be given now, of every tensor what it needs; collective."""
+        held = _held(self._policy)
+        with Transfer(self.plan, self._manifest.shapes, held, self._buffers, version="", verified=0.0) as transfer:
+            for name, tensor in transfer:
+                yield name, tensor[self.plan.needs[name].slices]
+
+    def expected(self, name: str, full: Tensor) -> Tensor | None:
+        """What should be delivered of a full tensor; None: nothing."""
+        if name not in self.plan.needs:
+            return None
+        wire = self.plan.wires[name]
+        return wire.decode(wire.encode(full))[self.plan.needs[name].slices]
+
 
 def agree(problem: str | None) -> None:
     """Raises SwapError on every rank when one has a problem: else the others would wait for it for ever."""

@@ -1,4 +1,4 @@
-"""The swap itself: the policy's weights into the engine of this process."""
+"""The swap of full tensors, which every rank gathers one by one: for policies that cannot say what they hold."""
 
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -53,6 +53,20 @@ class SwapStats:
     extra_bytes: int = 0
     phases: Mapping[str, float] = field(default_factory=dict)
 
+    @property
+    def wire_ratio(self) -> float:
+        """Bytes that came over the wire, headers included, against those of unquantised tensors; 1 where none did."""
+        return self.received / self.plain if self.plain else 1.0
+
+    def metrics(self) -> dict[str, float]:
+        """What a step logs of it."""
+        found = {"bytes": self.bytes, "wire_bytes": self.received, "wire_ratio": self.wire_ratio}
+        found |= {"extra_bytes": self.extra_bytes, "quantised_late": self.late, "checked_parts": self.checks}
+        return {
+            f"swap/{name}": float(value)
+            for name, value in (found | {f"s_{k}": v for k, v in self.phases.items()}).items()
+        }
+
 
 def push(policy: WeightSource, engine: WeightSink, manifest: Manifest, version: str) -> SwapStats:
     """Gathers the policy's weights tensor by tensor and loads them into this rank's engine.
@@ -83,3 +97,23 @@ def push(policy: WeightSource, engine: WeightSink, manifest: Manifest, version: 
     if sent < len(manifest.shapes):
         raise SwapError(f"the engine stopped reading after {sent} of {len(manifest.shapes)} tensors")
     return SwapStats(time.perf_counter() - started, size, sent)
+
+
+class Gathered:
+    """`push` after every update, for a policy without shards."""
+
+    def __init__(self, policy: WeightSource, manifest: Manifest) -> None:
+        """Of a policy whose complete set of weights is `manifest`."""
+        self._policy, self._manifest = policy, manifest
+
+    def push(self, engine: WeightSink, version: str) -> SwapStats:
+        """See `push`."""
+        return push(self._policy, engine, self._manifest, version)
+
+    def delivered(self) -> Iterator[tuple[str, Tensor]]:
+        """Nothing to compare: what is delivered is what the policy exports."""
+        return iter(())
+
+    def expected(self, name: str, full: Tensor) -> Tensor:
+        """What should be delivered of a full tensor."""
+        return full

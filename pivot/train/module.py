@@ -12,7 +12,7 @@ from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Engine, Sampling
-from pivot.swap import Manifest, probe, push
+from pivot.swap import Manifest, Swap, agree, blame, check_versions, probe
 from pivot.train.monitor import reward_stats
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
@@ -46,6 +46,7 @@ class PivotModule(pl.LightningModule):
         reference: Policy | None,
         engine: Engine,
         manifest: Manifest,
+        weights: Swap,
         scorer: Scorer,
         grpo: Grpo,
         settings: StepSettings,
@@ -56,6 +57,7 @@ class PivotModule(pl.LightningModule):
         self.reference = reference
         self.engine = engine
         self.manifest = manifest
+        self.weights = weights
         self.scorer = scorer
         self.grpo = grpo
         self.settings = settings
@@ -69,7 +71,7 @@ class PivotModule(pl.LightningModule):
             lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
             stats = self.optimizers().step(lambda: update(self.policy, reference, groups, self.grpo, lr))
-        self.swap(version=step + 1)
+        stats |= self.swap(version=step + 1)
         if due(step, self.settings.probe_every):
             stats |= self.probe(groups)
         self.report({"lr": lr} | stats | reward_stats(groups))
@@ -81,12 +83,14 @@ class PivotModule(pl.LightningModule):
         with self.clock.phase("generate"):
             samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
         with self.clock.phase("verify"):
-            return ranks.gather(verify(mine, samples, self.scorer))
+            groups = ranks.gather(verify(mine, samples, self.scorer))
+        check_versions((sample for group in groups for sample in group.samples), str(self.global_step))
+        return groups
 
-    def swap(self, version: int) -> None:
+    def swap(self, version: int) -> dict[str, float]:
         """Collective: the policy's weights into every engine, under a version that each sample will carry."""
         with self.clock.phase("swap"):
-            push(self.policy, self.engine, self.manifest, str(version))
+            return self.weights.push(self.engine, str(version)).metrics()
 
     def probe(self, groups: Sequence[Group]) -> dict[str, float]:
         """After the swap, engine and trainer must agree on the logprobs of a few sequences, or the run stops."""
@@ -94,8 +98,10 @@ class PivotModule(pl.LightningModule):
             sampled = [group for group in groups if group.samples][: self.settings.probe_sequences]
             sequences = [[*group.turn.prompt, *group.samples[0].token_ids] for group in sampled]
             result = probe(self.policy, self.engine, sequences, last=PROBE_TOKENS)
-            result.check(self.settings.probe_limit)
-        return {"probe_gap_max": result.max_gap, "probe_gap_mean": result.mean_gap}
+            refused = result.refused(self.settings.probe_limit)
+            if any(ranks.gather([refused is not None])):
+                agree(f"{refused}; {blame(self.policy, self.engine, self.weights, self.manifest.shapes)}")
+        return result.metrics()
 
     def validation_step(self, turns: list[Turn], batch_idx: int) -> None:
         """Mean reward on held-out trajectories, sampled with the current weights and fixed seeds."""
