@@ -13,15 +13,14 @@ from torch import Tensor
 from pivot import ranks
 from pivot.region import Region
 from pivot.swap.errors import SwapError
-from pivot.swap.held import Held, Holding
-from pivot.swap.keep import WireSettings, wire_format
+from pivot.swap.held import Held
+from pivot.swap.keep import WireSettings
 from pivot.swap.manifest import Manifest, Shape
-from pivot.swap.needs import EngineShape, needs
+from pivot.swap.needs import EngineShape
+from pivot.swap.parts import choose_wires, holders_of, needs_of
 from pivot.swap.plan import Plan, make_plan
 from pivot.swap.push import SwapStats, WeightSink
-from pivot.swap.routes import Holders, Need
 from pivot.swap.transfer import Buffers, Transfer
-from pivot.swap.wire import Wire, aligned
 
 
 class ShardSource(Protocol):
@@ -79,12 +78,8 @@ class BucketSwap:
         self._planned = held.holding()
         agree(held.misfit(manifest.shapes))
         everyone = ranks.gather([(self._planned, (engine, engine_rank))])
-        holders = _holders([holding for holding, _ in everyone])
-        places = [place for _, place in everyone]
-        asked = tuple(
-            Need(needs(manifest.shapes, *place), tuple(rank for rank, other in enumerate(places) if other == place))
-            for place in dict.fromkeys(places)
-        )
+        holders = holders_of([holding for holding, _ in everyone])
+        asked = needs_of(manifest.shapes, [place for _, place in everyone])
         dtypes = {name: dtype for holding, _ in everyone for name, (_, dtype) in holding.items()}
         agree(_absent(manifest.shapes, dtypes))
         wires = choose_wires(manifest.shapes, dtypes, holders, asked, settings.wire)
@@ -159,34 +154,6 @@ def agree(problem: str | None) -> None:
         raise SwapError("; ".join(found[:8]))
 
 
-def choose_wires(
-    shapes: Mapping[str, Shape],
-    dtypes: Mapping[str, torch.dtype],
-    holders: Holders,
-    needs: tuple[Need, ...],
-    settings: WireSettings,
-) -> dict[str, Wire]:
-    """How every tensor goes: in FP8 where it is wanted and its parts are whole blocks.
-
-    Raises:
-        SwapError: an engine needs a part that cuts through blocks: nobody could quantise it.
-    """
-    found = {}
-    for name, shape in shapes.items():
-        dtype, format = dtypes[name], wire_format(name, shape, settings)
-        if format is None:
-            found[name] = Wire(dtype)
-            continue
-        for region in (need.regions[name] for need in needs if name in need.regions):
-            if not aligned(region, shape, format):
-                raise SwapError(
-                    f"tensor {name}: an engine needs {region} of it, which cuts through {format.name} blocks"
-                )
-        whole = all(aligned(region, shape, format) for region in holders[name])
-        found[name] = Wire(dtype, format=format) if whole else Wire(dtype, late=format)
-    return found
-
-
 def _held(policy: ShardSource) -> Held:
     shards = policy.shards()
     if shards is None:
@@ -199,14 +166,3 @@ def _absent(shapes: Mapping[str, Shape], dtypes: Mapping[str, torch.dtype]) -> s
     if not absent:
         return None
     return f"{len(absent)} of {len(shapes)} tensors are missing: {', '.join(absent[:8])}"
-
-
-def _holders(holdings: list[Holding]) -> Holders:
-    """Who holds which part, from what each rank holds."""
-    found: dict[str, dict[Region, tuple[int, ...]]] = {}
-    for rank, holding in enumerate(holdings):
-        for name, (regions, _) in holding.items():
-            parts = found.setdefault(name, {})
-            for region in regions:
-                parts[region] = (*parts.get(region, ()), rank)
-    return found

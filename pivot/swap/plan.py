@@ -171,8 +171,8 @@ def _lay(steps: list[tuple[str, Rows]], wires: Mapping[str, Wire], rank: int, wo
         mine = rows.of(rank)
         given = tuple(out[name, part, target] for part, source, target in mine if source == rank != target)
         taken = [(part, source) for part, source, target in mine if target == rank]
-        takes = tuple(into.get((name, *hop)) or Copy(name, *hop) for hop in taken)
-        found.append(Step(name, given, takes, rows.last))
+        got = tuple(into.get((name, *hop)) or Copy(name, *hop) for hop in taken)
+        found.append(Step(name, given, got, rows.last))
     return Bucket(tuple(found), sent, received)
 
 

@@ -60,12 +60,16 @@ class SwapStats:
 
     def metrics(self) -> dict[str, float]:
         """What a step logs of it."""
-        found = {"bytes": self.bytes, "wire_bytes": self.received, "wire_ratio": self.wire_ratio}
-        found |= {"extra_bytes": self.extra_bytes, "quantised_late": self.late, "checked_parts": self.checks}
-        return {
-            f"swap/{name}": float(value)
-            for name, value in (found | {f"s_{k}": v for k, v in self.phases.items()}).items()
+        found: dict[str, float] = {
+            "bytes": self.bytes,
+            "wire_bytes": self.received,
+            "wire_ratio": self.wire_ratio,
+            "extra_bytes": self.extra_bytes,
+            "quantised_late": self.late,
+            "checked_parts": self.checks,
         }
+        seconds = {f"seconds_{phase}": value for phase, value in self.phases.items()}
+        return {f"swap/{name}": value for name, value in (found | seconds).items()}
 
 
 def push(policy: WeightSource, engine: WeightSink, manifest: Manifest, version: str) -> SwapStats:

@@ -86,7 +86,8 @@ class Wire:
             return dequantise(quantise(planes[0], self.late), self.dtype)
         if self.format is None:
             return planes[0]
-        return dequantise(Quantised(*planes, tuple(planes[0].shape), self.format), self.dtype)
+        payload, scales = planes
+        return dequantise(Quantised(payload, scales, tuple(payload.shape), self.format), self.dtype)
 
 
 def aligned(region: Region, shape: Sequence[int], format: Format) -> bool:
