@@ -47,7 +47,7 @@ class Format:
         rows, columns = shape
         return -(-rows // self.block[0]), -(-columns // self.block[1])
 
-    def bytes(self, shape: Shape) -> int:
+    def nbytes(self, shape: Shape) -> int:
         """Bytes of a matrix and its scales."""
         return math.prod(shape) + math.prod(self.scale_shape(shape)) * self.scale.itemsize
 
@@ -85,6 +85,6 @@ class Quantised:
     format: Format
 
     @property
-    def bytes(self) -> int:
+    def nbytes(self) -> int:
         """Bytes on the wire."""
-        return self.format.bytes(self.shape)
+        return self.format.nbytes(self.shape)
