@@ -148,6 +148,8 @@ class Transfer:
         if self._checked(copy.name):
             with self.clock.phase("fingerprint"):
                 mark = fingerprint(copy.name, copy.region, *planes)
+                if not wire.faithful(view, planes):
+                    self._problems.append(f"tensor {copy.name}: {copy.region} was quantised to something else")
         return planes, mark
 
     def _exchange(self, bucket: Bucket) -> None:

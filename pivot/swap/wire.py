@@ -80,6 +80,20 @@ class Wire:
         quantised = quantise(part, self.format)
         return quantised.payload, quantised.scales
 
+    def faithful(self, part: Tensor, planes: tuple[Tensor, ...]) -> bool:
+        """Whether quantised planes stand for the part that they were made of, as well as e4m3 can.
+
+        Three bits of mantissa are half a sixteenth off at most, and no more than half of the smallest subnormal (2^-10
+        of where the block's scale puts one) below that; the largest value may stand at 224 where scales are powers of
+        two.
+        """
+        if self.format is None:
+            return True
+        part = part.float()
+        back = Wire(torch.float32, self.format).decode(planes)
+        allowed = part.abs() / 16 + part.abs().max() / 224 * 2**-9
+        return bool(((back - part).abs() <= allowed).all())
+
     def decode(self, planes: tuple[Tensor, ...]) -> Tensor:
         """What an engine loads that computes in the policy's dtype: the tensor that the planes stand for."""
         if self.late is not None:
@@ -133,4 +147,4 @@ def stamp(version: str) -> bytes:
 
 def at(buffer: Tensor, offset: int, dtype: torch.dtype, shape: Sequence[int]) -> Tensor:
     """The tensor that lies at `offset` of a uint8 buffer, as a view."""
-    return buffer[offset : offset + math.prod(shape) * dtype.itemsize].view(dtype).view(*shape)
+    return buffer[offset : offset + math.prod(shape) * dtype.itemsize].view(dtype).view(torch.Size(shape))

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import time
+import os
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from pivot.rollout import Sampling, prepare_environment
+from pivot.rollout import prepare_environment
 
 prepare_environment()
 
 import torch  # noqa: E402
-import torch.distributed as dist  # noqa: E402
 from torch import Tensor  # noqa: E402
 
 from pivot import ranks  # noqa: E402
@@ -21,18 +20,12 @@ from pivot.layout import Layout  # noqa: E402
 from pivot.policy import Policy, initialize  # noqa: E402
 from pivot.region import Region  # noqa: E402
 from pivot.rollout import Engine  # noqa: E402
-from pivot.swap import (  # noqa: E402
-    BucketSwap,
-    EngineShape,
-    Manifest,
-    SwapError,
-    SwapSettings,
-    SwapStats,
-    blame,
-    open_swap,
-    probe,
-)
+from pivot.swap import BucketSwap, EngineShape, Manifest, SwapSettings, open_swap, probe  # noqa: E402
+from pivot.swap.fingerprint import _weights  # noqa: E402
+from pivot.swap.formats import FORMATS  # noqa: E402
+from pivot.swap.keep import WireSettings  # noqa: E402
 from tests.parity.swap_workers import CONTEXT, GREEDY, prompts  # noqa: E402
+from tests.parity.workers import LiveBytes  # noqa: E402
 
 SMALL = SwapSettings(bucket_bytes=64 << 10, per_node=8)  # many buckets, and tensors in several
 
@@ -116,5 +109,88 @@ def delivered(path: Path, layouts: list[tuple[Layout, EngineShape]], settings: S
                 got = sink.weights[name]
                 if got.shape != full.shape or not torch.equal(got[needed[name].slices], want):
                     wrong.append(name)
-        found.append({"wrong": wrong, "extra": extra, "stats": stats, "needed": len(needed), "buckets": len(swap.plan.buckets)})
+        found.append(
+            {"wrong": wrong, "extra": extra, "stats": stats, "needed": len(needed), "buckets": len(swap.plan.buckets)}
+        )
     return found
+
+
+def many(path: Path, swaps: int) -> dict[str, list[float]]:
+    """A swap after another into a real engine: seconds, and resident megabytes after each."""
+    initialize(Layout(expert=ranks.size()), seed=1)
+    policy = Policy.from_hf(path, Layout(expert=ranks.size()), optimizer=None)
+    swap = open_swap(policy, Manifest.from_checkpoint(path), SwapSettings(bucket_bytes=1 << 20))
+    engine = Engine(path, max_model_len=CONTEXT, load_weights=False)
+    seconds, resident = [], []
+    for step in range(swaps):
+        move(policy, step)
+        seconds.append(swap.push(engine, str(step)).seconds)
+        resident.append(int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGESIZE") / 1e6)
+    engine.close()
+    return {"seconds": seconds, "resident": resident}
+
+
+def memory(path: Path, layouts: list[tuple[Layout, EngineShape]], bucket: int) -> list[dict[str, Any]]:
+    """The most bytes that a swap needs beside the policy's parameters, into an engine that keeps nothing."""
+    found = []
+    for layout, engine in layouts:
+        initialize(layout, seed=1)
+        policy = Policy.from_hf(path, layout, optimizer=None)
+        swap = BucketSwap(
+            policy, Manifest.from_checkpoint(path), engine, ranks.rank() % engine.tensor, SwapSettings(bucket)
+        )
+        swap.push(Gone(), "0")  # makes the table of fingerprints
+        meter = LiveBytes()
+        for _, _, view in policy.shards() or ():
+            meter.ignore(view)
+        meter.ignore(_weights("cpu"))
+        with meter:
+            stats = swap.push(Gone(), "1")
+        buffers = swap._buffers.nbytes
+        largest = max(tensor.numel for tensor in map(Region.whole, Manifest.from_checkpoint(path).shapes.values()))
+        found.append(
+            {
+                "most": meter.most,
+                "stats": stats,
+                "buffers": buffers,
+                "largest": 4 * largest,
+                "buckets": len(swap.plan.buckets),
+            }
+        )
+    return found
+
+
+class Gone:
+    """An engine that keeps nothing of what it is given."""
+
+    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
+        for name, tensor in weights:
+            del name, tensor
+
+
+def two_ranks(
+    path: Path,
+    scratch: Path,
+    large: Path,
+    layouts: list[Layout],
+    pairs: list[tuple[Layout, EngineShape]],
+    quantised: list[tuple[Layout, EngineShape]],
+) -> dict[str, Any]:
+    """All that the normal suite asks of two ranks, in one start of them."""
+    from tests.parity.fault_workers import faults
+
+    blocks = SwapSettings(1 << 20, WireSettings(FORMATS["block"]))
+    return {
+        "engines": engines(path, scratch, layouts),
+        "delivered": delivered(path, pairs, SMALL),
+        "quantised": delivered(large, quantised, blocks),
+        "memory": memory(large, pairs, 1 << 20),
+        "faults": faults(path),
+    }
+
+
+def one_rank(path: Path, scratch: Path, large: Path, swaps: int) -> dict[str, Any]:
+    """All that the normal suite asks of one."""
+    from tests.parity.loader_workers import loaders
+
+    return {"engines": engines(path, scratch, [Layout()]), "many": many(large, swaps), "loaders": loaders()}

@@ -10,6 +10,7 @@ from itertools import groupby, pairwise
 import pytest
 import torch
 
+from benchmarks.swap_layouts import DENSE, QWEN3_30B, holding, shape
 from pivot.layout import Layout
 from pivot.policy.hf import hf_shapes
 from pivot.policy.model import Shape
@@ -23,7 +24,6 @@ from pivot.swap.parts import choose_wires, holders_of, needs_of
 from pivot.swap.plan import Plan, make_plan
 from pivot.swap.routes import module_of
 from pivot.swap.wire import Wire
-from tests.unit.swap.layouts import DENSE, QWEN3_30B, holding, shape
 
 PLAIN = WireSettings()
 BLOCKS = WireSettings(FORMATS["block"])
