@@ -70,11 +70,9 @@ def planned(engine: EngineShape, wire: WireSettings) -> tuple[Plan, float]:
 def seconds(plan: Plan) -> dict[str, float]:
     """Of one swap, by phase, without what vLLM does with the weights it was given."""
     steps = [step for bucket in plan.buckets for step in bucket.steps]
-    sends, takes = (
-        sum(len(part) for part in parts) for parts in zip(*((s.sends, s.takes) for s in steps), strict=True)
-    )
-    local = sum(plan.wires[step.name].dtype.itemsize * region.numel for step in steps for region in
-                (copy.region for copy in step.takes if copy.peer == plan.rank))  # fmt: skip
+    sends, takes = sum(len(step.sends) for step in steps), sum(len(step.takes) for step in steps)
+    own = [copy for step in steps for copy in step.takes if copy.peer == plan.rank]
+    local = sum(plan.wires[copy.name].dtype.itemsize * copy.region.numel for copy in own)
     loaded = sum(plan.wires[name].dtype.itemsize * region.numel for name, region in plan.needs.items())
     return {
         "exchange": max(plan.sent, plan.received) / NVLINK + EXCHANGE * len(plan.buckets),
@@ -87,10 +85,9 @@ def seconds(plan: Plan) -> dict[str, float]:
 
 def project() -> Projection:
     """Every way to cut the engines, in bfloat16 and in FP8 blocks, beside what others report."""
-    table = Table(
-        "engines", "wire", "GB a rank", "copies", "plan s", *(phases := ("exchange", "pack", "assemble", "fingerprint", "load")),
-        "all", title="Qwen3-30B-A3B on 8 H100s, expert parallel 8: projected seconds, not measured",
-    )  # fmt: skip
+    phases = ("exchange", "pack", "assemble", "fingerprint", "load")
+    title = "Qwen3-30B-A3B on 8 H100s, expert parallel 8: projected seconds, not measured"
+    table = Table("engines", "wire", "GB a rank", "copies", "plan s", *phases, "all", title=title)
     rows = []
     for name, engine in ENGINES.items():
         for form in (None, "block"):

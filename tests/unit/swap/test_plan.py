@@ -1,4 +1,4 @@
-"""Plans: every rank gets all that its engine needs, once, from ranks that hold it, in buckets that are not too large."""
+"""Plans: every rank gets all that its engine needs, once, from ranks that hold it, in buckets of a limited size."""
 
 from __future__ import annotations
 
