@@ -36,6 +36,8 @@ def fingerprint(name: str, region: Region, *data: Tensor) -> int:
 
 def _digest(data: Tensor) -> int:
     """Of uint8 [n]."""
+    if data.storage_offset() % 8:
+        data = data.clone()
     whole = data.numel() // 8 * 8
     words = data[:whole].view(torch.int64)
     weights = _weights(str(data.device))

@@ -32,15 +32,15 @@ def test_the_same_bytes_have_the_same_fingerprint_whatever_their_layout() -> Non
 def test_the_value_is_what_is_written() -> None:
     """In whole numbers, word by word."""
     weights = [int(weight) for weight in _weights("cpu")]
-    data = DATA.view(-1)[:99_999].contiguous()
-    words = [int(word) for word in data[:99_998].view(torch.int64)]
-    total = int(data[99_998:].view(torch.int32)) % 2**32 + 4 * 99_999
+    data = DATA.view(-1)[:77_099].contiguous()
+    words = [int(word) for word in data[:77_098].view(torch.int64)]
+    total = int(data[77_098:].view(torch.int32)) % 2**32 + 4 * 77_099
     for start in range(0, len(words), 32768):
         pairs = zip(words[start : start + 32768], weights, strict=False)
         total = total * 0x9E3779B97F4A7C15 + sum((word ^ word >> 32) * weight for word, weight in pairs)
-    label = int.from_bytes(hashlib.sha256(b"a [0:99999]").digest()[:8], "little")
+    label = int.from_bytes(hashlib.sha256(b"a [0:77099]").digest()[:8], "little")
     expected = (label * 0x9E3779B97F4A7C15 + total) % 2**64
-    assert fingerprint("a", Region(((0, 99_999),)), data) == expected
+    assert fingerprint("a", Region(((0, 77_099),)), data) == expected
     assert all(weight % 2 for weight in weights)
 
 
