@@ -64,6 +64,8 @@ class DataSection:
 
 @dataclass(frozen=True, slots=True)
 class RolloutSection:
+    tensor: int = 1
+    expert_parallel: bool = False
     max_model_len: int = 1024
     max_num_seqs: int = 64
     kv_cache_mb: int = 128
@@ -154,6 +156,7 @@ class SupervisedSection:
 @dataclass(frozen=True, slots=True)
 class EvaluateSection:
     models: dict[str, str] = field(default_factory=dict)
+    server: str | None = None
     out: str = "runs/pivotrl/evaluation.json"
     tasks: int = 100
     questions: int = 200
@@ -255,6 +258,8 @@ def check(config: Config) -> None:
          "keep, strip or last"),
         ("prompt.over_long", config.prompt.over_long, config.prompt.over_long in ("skip", "truncate"),
          "skip or truncate"),
+        ("evaluate.server", config.evaluate.server, config.evaluate.server in (None, "start") or
+         str(config.evaluate.server).startswith(("http://", "https://")), "null, start or an http(s) address"),
         *grpo_rules(dataclasses.asdict(config.grpo)),
         *optimizer_rules(config.optimizer),
         *precision_rules(config.precision, config.model.dtype),

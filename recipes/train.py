@@ -21,7 +21,7 @@ from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Sampling, prepare_environment
+from pivot.rollout import Engine, Placement, Sampling, prepare_environment
 from pivot.swap import Manifest
 from pivot.train.assemble import build_trainer, optimizer, schedule
 from pivot.train.batches import Packing
@@ -64,12 +64,16 @@ def main(config: Config) -> None:
 
 def start_engine(config: Config) -> Engine:
     """The colocated engine without weights: the first swap fills it."""
+    rollout = config.rollout
     return Engine(
         config.model.path,
+        placement=Placement.of(
+            ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel
+        ),
         dtype=config.model.dtype,
-        max_model_len=config.rollout.max_model_len,
-        max_num_seqs=config.rollout.max_num_seqs,
-        kv_cache_bytes=config.rollout.kv_cache_mb << 20,
+        max_model_len=rollout.max_model_len,
+        max_num_seqs=rollout.max_num_seqs,
+        kv_cache_bytes=rollout.kv_cache_mb << 20,
         load_weights=False,
     )
 

@@ -7,10 +7,10 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from pivot import ranks
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Engine, Sampling
+from pivot.shares import Shares, sampling_costs
 from pivot.swap import Manifest, probe, push
 from pivot.train.clock import Clock
 from pivot.train.monitor import reward_stats
@@ -75,13 +75,16 @@ class PivotModule(pl.LightningModule):
         self.report({"lr": lr} | stats | reward_stats(groups))
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:
-        """Every rank's engine samples its share of the turns; all groups, verified, on every rank."""
-        mine = ranks.share(turns)
-        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in mine]
+        """Every engine replica samples its share of the turns; all groups, verified, in order, on every rank."""
+        settings, placement = self.settings, self.engine.placement
+        costs = sampling_costs([len(turn.prompt) for turn in turns], size, settings.sampling.max_tokens)
+        shares = Shares.balanced(costs, placement)
+        mine = shares.own(turns)
+        seeds = [sample_seed(settings.seed, turn.candidate.candidate_id, step) for turn in mine]
         with self.clock.phase("generate"):
-            samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
+            samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, settings.sampling)
         with self.clock.phase("verify"):
-            return ranks.gather(verify(mine, samples, self.scorer))
+            return shares.gather(verify(mine, samples, self.scorer) if placement.first else [])
 
     def swap(self, version: int) -> None:
         """Collective: the policy's weights into every engine, under a version that each sample will carry."""
