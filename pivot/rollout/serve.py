@@ -80,13 +80,13 @@ def serve(model_path: Path | str, log: Path, **settings: Any) -> Iterator[str]:
         stop(process)
 
 
-def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, seconds: float = START_SECONDS) -> None:
+def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path) -> None:
     """Returns when the server answers /health.
 
     Raises:
-        UserError: it ended, or `seconds` passed.
+        UserError: it ended, or `START_SECONDS` passed.
     """
-    opener, end = build_opener(ProxyHandler({})), time.monotonic() + seconds
+    opener, end = build_opener(ProxyHandler({})), time.monotonic() + START_SECONDS
     while time.monotonic() < end:
         status = process.poll()
         if status is not None:
@@ -96,7 +96,7 @@ def wait_until_healthy(url: str, process: "subprocess.Popen[bytes]", log: Path, 
                 return
         except (URLError, OSError):
             time.sleep(0.2)
-    raise UserError(f"the vLLM server did not answer within {seconds:.0f} s; {log} ends:\n{tail(log)}")
+    raise UserError(f"the vLLM server did not answer within {START_SECONDS:.0f} s; {log} ends:\n{tail(log)}")
 
 
 def tail(log: Path, characters: int = 1500) -> str:
@@ -110,10 +110,8 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)  # workers that outlived it
-    except ProcessLookupError:
-        pass
     process.wait()
 
 
