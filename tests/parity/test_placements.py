@@ -32,8 +32,9 @@ def worlds(checkpoint: Path) -> dict[int, list[dict[str, Any]]]:
 @pytest.fixture(scope="module")
 def found(worlds: dict[int, list[dict[str, Any]]]) -> Found:
     """(world, ranks a replica, expert parallel) -> what each rank returned."""
-    return {(world, *cut): [rank["cuts"][cut] for rank in worlds[world]] for world, *cut_ in ALL
-            for cut in [tuple(cut_)]}  # fmt: skip
+    return {
+        (world, *cut): [rank["cuts"][cut] for rank in worlds[world]] for world, cuts in CUTS.items() for cut in cuts
+    }
 
 
 def tokens(drawn: list[list[Any]]) -> list[list[tuple[int, ...]]]:

@@ -176,7 +176,7 @@ def test_trouble_on_the_way_is_tried_again_and_then_told() -> None:
         with server(behave) as (url, seen), pytest.raises(ServerError, match=message):
             fetcher(url, 5.0)("/v1/completions", {}, 100)
         assert len(seen) == count
-    with pytest.raises(ServerError, match="no answer .* is the server running there"):
+    with pytest.raises(ServerError, match=r"no answer .* is the server running there"):
         Server(url, ROOT / MODEL, max_model_len=10)  # it has been shut down
 
 
@@ -234,11 +234,10 @@ def test_a_started_server_and_its_workers_are_stopped(
     log = tmp_path / "logs" / "server.log"
     monkeypatch.setattr(serve, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(serve, "command", lambda path, port: [sys.executable, "-c", STUB, str(port), temper])
-    with pytest.raises(RuntimeError, match="mine"), serve.serve("there", log) as url:
+    with serve.serve("there", log) as url:
         assert url.startswith("http://127.0.0.1:")
         worker = int(log.read_text())
         assert not gone(worker)
-        raise RuntimeError("mine")
     end = time.monotonic() + 10
     while not gone(worker):
         assert time.monotonic() < end
