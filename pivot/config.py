@@ -66,6 +66,7 @@ class DataSection:
 class RolloutSection:
     tensor: int = 1
     expert_parallel: bool = False
+    sleep_level: int = 1
     max_model_len: int = 1024
     max_num_seqs: int = 64
     kv_cache_mb: int = 128
@@ -251,6 +252,7 @@ def check(config: Config) -> None:
         ("train.keep_best", config.train.keep_best, config.train.keep_best is None or
          bool(config.train.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
+        ("rollout.sleep_level", config.rollout.sleep_level, config.rollout.sleep_level in (0, 1, 2), "0, 1 or 2"),
         ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
         ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
          "1.0 (a truncated distribution has no exact logprob in training)"),

@@ -56,6 +56,7 @@ class Engine:
         kv_cache_bytes: int = 64 << 20,
         load_weights: bool = True,
         share_tails: bool = False,
+        can_sleep: bool = False,
     ) -> None:
         """Starts an engine; collective over the default process group when there is one.
 
@@ -70,6 +71,7 @@ class Engine:
                 then `sample` and `score` refuse.
             share_tails: Prompts share every token they begin with, not only whole KV blocks
                 (`pivot.rollout.scheduler`).
+            can_sleep: `sleep` and `wake` will be called; vLLM refuses it on CPU.
 
         Raises:
             UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
@@ -98,6 +100,7 @@ class Engine:
                     max_num_seqs=max_num_seqs,
                     kv_cache_memory_bytes=kv_cache_bytes,
                     load_format="auto" if load_weights else "dummy",
+                    enable_sleep_mode=can_sleep,
                     share_tails=share_tails,
                     distributed_executor_backend=executor,
                 )
@@ -231,6 +234,21 @@ class Engine:
         """Empties the prefix cache; what `sample` computes afterwards depends on nothing before."""
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
+
+    def sleep(self, level: int) -> None:
+        """Frees the engine's device memory: the KV cache, and the weights into host memory (1) or for good (2).
+
+        A level 2 sleep has corrupted what some models sample after waking, without an error: score something then.
+        """
+        self._llm.sleep(level=level)
+
+    def wake(self, tag: str) -> None:
+        """Takes back the memory of the "weights" or of the "kv_cache".
+
+        After level 2 the weights are garbage until `update_weights`, which is possible before the cache is back; after
+        both the engine can be used.
+        """
+        self._llm.wake_up(tags=[tag])
 
     def close(self) -> None:
         """Frees the engine; the trainer's default process group survives. Calling it again does nothing."""

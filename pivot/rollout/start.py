@@ -49,6 +49,10 @@ def llm(
     if cpu.on_cpu():
         cpu.apply_fixes()
         arguments |= cpu.engine_arguments(max_model_len)
+    else:
+        # vLLM wants so much of the device free when it starts (`v1/worker/utils.py`, `request_memory`); the policy is
+        # there already, and how large the KV cache is to be `kv_cache_memory_bytes` says.
+        arguments["gpu_memory_utilization"] = 0.01
     if share_tails:
         from pivot.rollout.scheduler import scheduler
 

@@ -2,7 +2,7 @@
 
 from pivot.swap.errors import SwapError
 from pivot.swap.manifest import Manifest
-from pivot.swap.probe import ProbeResult, probe
+from pivot.swap.probe import Expected, ProbeResult, expect, probe
 from pivot.swap.push import SwapStats, push
 
-__all__ = ["Manifest", "ProbeResult", "SwapError", "SwapStats", "probe", "push"]
+__all__ = ["Expected", "Manifest", "ProbeResult", "SwapError", "SwapStats", "expect", "probe", "push"]
