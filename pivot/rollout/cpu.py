@@ -142,8 +142,7 @@ def _own_shared_memory() -> None:
     @wraps(original_init)
     def map_and_unlink(self: Any) -> int:
         handle = int(original_init(self))  # ends with a barrier: every rank has mapped every file
-        for file in Path("/dev/shm").glob(f"{run[0]}-*_{self.communicator.rank}"):
-            file.unlink()
+        Path(f"/dev/shm/{self.group_name}_{self.communicator.rank}").unlink()
         return handle
 
     _CPUSHMDistributed.make_group_name = staticmethod(own_name)
