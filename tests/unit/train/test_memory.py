@@ -17,10 +17,11 @@ from pivot.train.memory import Memory, MemoryOrderError, State, check_allocator
 ROUND = [State.TRAINING, State.SWAPPING, State.GENERATING]
 
 
-class Recorded:
-    """A device of 100 bytes: optimizer 30, parameters 20, engine weights 20, KV cache 40."""
+SIZES = {"optimizer": 30, "parameters": 20, "weights": 20, "cache": 40}
 
-    SIZES = {"optimizer": 30, "parameters": 20, "weights": 20, "cache": 40}
+
+class Recorded:
+    """A device on which things of `SIZES` bytes come and go; it looks that they can."""
 
     def __init__(self, fail: str = "") -> None:
         self.there = {"weights", "cache"}  # where a machine begins
@@ -35,8 +36,8 @@ class Recorded:
         assert set(given) <= self.there
         self.there = (self.there - set(given)) | set(taken)
         self.done.append(step)
-        self.most = max(self.most, sum(self.SIZES[name] for name in self.there))
-        return sum(self.SIZES[name] for name in (*taken, *given))
+        self.most = max(self.most, sum(SIZES[name] for name in self.there))
+        return sum(SIZES[name] for name in (*taken, *given))
 
     def optimizer_off(self) -> int:
         return self._move("optimizer_off", given=("optimizer",))
@@ -58,6 +59,11 @@ class Recorded:
 
     def engine_asleep(self) -> int:
         return self._move("engine_asleep", given=("weights", "cache"))
+
+
+def go(memory: Memory, states: list[State]) -> None:
+    for state in states:
+        memory.enter(state)
 
 
 def test_a_round_gives_up_memory_before_it_takes_any() -> None:
@@ -115,8 +121,7 @@ def test_a_failure_in_the_middle_breaks_the_machine_for_good(step: str) -> None:
     effects = Recorded(fail=step)
     memory = Memory(effects)
     with pytest.raises(OSError, match="no memory"):
-        for state in ROUND:
-            memory.enter(state)
+        go(memory, ROUND)
     assert memory.state is State.BROKEN
     effects.fail = ""
     done = list(effects.done)
