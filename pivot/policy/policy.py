@@ -21,7 +21,7 @@ from megatron.core.transformer.module import Float16Module
 from torch import Tensor
 
 from pivot.layout import Layout
-from pivot.policy import checkpoint, optimizer
+from pivot.policy import checkpoint, optimizer, storages
 from pivot.policy.balance import Balance, chunk_mask
 from pivot.policy.checkpoint_write import Saver
 from pivot.policy.family import Family, Setup, open_family
@@ -254,6 +254,15 @@ class Policy:
                 "least one (a micro-batch may be empty)"
             )
         return sum(each for _, each in found)
+
+    def storages(self) -> storages.Storages:
+        """Where this rank's parameters, gradients and optimizer state are; not collective."""
+        return storages.find(self._models, self._wrapped, self._optimizer)
+
+    def drop_gradients(self) -> None:
+        """Forgets the gradients of the last ``forward_backward``; not collective."""
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every full tensor under its Hugging Face name, in the same order on every rank.

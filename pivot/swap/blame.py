@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Protocol
 
 from torch import Tensor
@@ -25,13 +25,6 @@ class Exporter(Protocol):
         """Every full tensor by its Hugging Face name; collective."""
 
 
-class Legible(Protocol):
-    """An engine some of whose weights can be read back."""
-
-    def read_weights(self, shapes: Mapping[str, Shape]) -> Iterator[tuple[str, Tensor]]:
-        """Full tensors that it holds as they were loaded."""
-
-
 class Deliveries(Protocol):
     """A swap that can show what it delivers."""
 
@@ -42,7 +35,12 @@ class Deliveries(Protocol):
         """What should be delivered of a full tensor; None: nothing."""
 
 
-def blame(policy: Exporter, engine: Legible, swap: Deliveries, shapes: Mapping[str, Shape]) -> str:
+def marks(weights: Iterable[tuple[str, Tensor]]) -> dict[str, int]:
+    """Fingerprints by name: of what can be read back from an engine (`Engine.read_weights`)."""
+    return {name: _mark(name, tensor) for name, tensor in weights}
+
+
+def blame(policy: Exporter, loaded: Mapping[str, int], swap: Deliveries, shapes: Mapping[str, Shape]) -> str:
     """Names the tensors that are not in the engine as the policy has them; collective.
 
     The policy exports its weights by another way than the swap's: it gathers full tensors. What the swap delivers, and
@@ -50,25 +48,22 @@ def blame(policy: Exporter, engine: Legible, swap: Deliveries, shapes: Mapping[s
 
     Args:
         policy: The source.
-        engine: This rank's engine.
+        loaded: Fingerprints of what this rank's engine holds (`marks`).
         swap: How the weights came into it.
         shapes: Of the checkpoint's tensors.
     """
-    marks = {
-        "delivered": {name: _mark(name, tensor) for name, tensor in swap.delivered()},
-        "loaded": {name: _mark(name, tensor) for name, tensor in engine.read_weights(shapes)},
-    }
+    known = {"delivered": marks(swap.delivered()), "loaded": loaded}
     wrong: list[tuple[str, str]] = []
     for name, full in policy.hf_weights():
         part = swap.expected(name, full)
         if part is None:
             continue
         mark = _mark(name, part)
-        wrong += [(kind, name) for kind, known in marks.items() if known.get(name, mark) != mark]
+        wrong += [(kind, name) for kind, seen in known.items() if seen.get(name, mark) != mark]
     found = dict.fromkeys(ranks.gather(wrong))
     if not found:
         return (
-            f"every tensor is delivered as the policy exports it, and so are the {len(marks['loaded'])} of "
+            f"every tensor is delivered as the policy exports it, and so are the {len(loaded)} of "
             f"{len(shapes)} that can be read back from the engine: look at what it packs, or computes otherwise"
         )
     return "; ".join(

@@ -41,7 +41,6 @@ def open_swap(
     policy: Source,
     manifest: Manifest,
     settings: SwapSettings,
-    *,
     tensor: int = 1,
     expert_parallel: bool = False,
     tensor_rank: int = 0,

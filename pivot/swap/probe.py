@@ -80,14 +80,40 @@ class ProbeResult:
         return {"probe_gap_max": self.max_gap, "probe_gap_mean": self.mean_gap} | sure
 
 
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One half of a probe: what the policy says of some sequences, for when it is not there to be asked.
+
+    Attributes:
+        sequences: Token ids.
+        starts: Position of the first token of each that is compared.
+        logprobs: The policy's, one tensor a sequence, of the tokens from there on.
+    """
+
+    sequences: list[list[int]]
+    starts: list[int]
+    logprobs: list[Tensor]
+
+    def compare(self, engine: Scorer) -> ProbeResult:
+        """The other half: the engine scores the same tokens."""
+        scores = engine.score_and_rank(self.sequences)
+        rows = [row[start - 1 :] for (row, _), start in zip(scores, self.starts, strict=True)]
+        places = [row[start - 1 :] for (_, row), start in zip(scores, self.starts, strict=True)]
+        return replace(compare(self.logprobs, rows, self.starts), top1=top1(self.logprobs, places))
+
+
 def probe(
     policy: Trainer, engine: Scorer, sequences: Sequence[Sequence[int]], *, last: int | None = None
 ) -> ProbeResult:
-    """Compares the logprobs that both give to the same tokens, at temperature 1.
+    """Compares the logprobs that both give to the same tokens, at temperature 1; see `expect`."""
+    return expect(policy, sequences, last=last).compare(engine)
+
+
+def expect(policy: Trainer, sequences: Sequence[Sequence[int]], *, last: int | None = None) -> Expected:
+    """The policy's logprobs of some sequences, at temperature 1.
 
     Args:
         policy: Its `logprobs` is collective: every rank probes the same sequences.
-        engine: This rank's engine.
         sequences: Token ids, two or more a sequence, a few sequences.
         last: Compare at most so many tokens, the last ones, of each sequence: they depend on every weight too, and
             the policy needs logits only for them. None compares all but the first.
@@ -103,10 +129,7 @@ def probe(
     pairs = zip(sequences, starts, strict=True)
     [(logprobs, _)] = policy.logprobs([[PackedGroup.sequence(torch.tensor(tokens), start) for tokens, start in pairs]])
     ours = logprobs.split([len(tokens) - start for tokens, start in zip(sequences, starts, strict=True)])
-    scores = engine.score_and_rank([*map(list, sequences)])
-    theirs = [row[start - 1 :] for (row, _), start in zip(scores, starts, strict=True)]
-    places = [row[start - 1 :] for (_, row), start in zip(scores, starts, strict=True)]
-    return replace(compare(ours, theirs, starts), top1=top1(ours, places))
+    return Expected([*map(list, sequences)], starts, list(ours))
 
 
 def compare(

@@ -14,7 +14,7 @@ from pivot.layout import Layout
 from pivot.policy import Policy, initialize
 from pivot.region import Region
 from pivot.rollout import Engine
-from pivot.swap import BucketSwap, EngineShape, Manifest, SwapError, SwapSettings, blame, check_versions, probe
+from pivot.swap import BucketSwap, EngineShape, Manifest, SwapError, SwapSettings, blame, check_versions, marks, probe
 from pivot.swap.assembly import Assembly
 from pivot.swap.formats import FORMATS
 from pivot.swap.keep import WireSettings
@@ -168,7 +168,9 @@ def _of_samples(policy: Policy, manifest: Manifest, path: Path) -> list[tuple[st
     def probed(swap: BucketSwap) -> None:
         reason = probe(policy, engine, asked).refused(LIMIT)
         if any(ranks.gather([reason is not None])):
-            raise SwapError(f"{reason}; {blame(policy, engine, swap, manifest.shapes)}")
+            raise SwapError(
+                f"{reason}; {blame(policy, marks(engine.read_weights(manifest.shapes)), swap, manifest.shapes)}"
+            )
 
     for fault, change in (
         ("two experts exchanged at the source", exchanged),
