@@ -52,13 +52,13 @@ def larger(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def two(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     scratch = tmp_path_factory.mktemp("two")
     asked = {"layouts": TWO[:2], "pairs": PAIRS, "quantised": QUANTISED}
-    return launch(WORK, "two_ranks", 2, path=checkpoint, scratch=scratch, large=larger, **asked)
+    return launch(WORK, "two_ranks", 2, kind="engine", path=checkpoint, scratch=scratch, large=larger, **asked)
 
 
 @pytest.fixture(scope="module")
 def one(checkpoint: Path, larger: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     scratch = tmp_path_factory.mktemp("one")
-    return launch(WORK, "one_rank", 1, path=checkpoint, scratch=scratch, large=larger, swaps=20)[0]
+    return launch(WORK, "one_rank", 1, kind="engine", path=checkpoint, scratch=scratch, large=larger, swaps=20)[0]
 
 
 def check_engines(found: list[list[dict[str, Any]]], layouts: list[Layout]) -> None:
@@ -91,8 +91,10 @@ def test_each_engine_rank_gets_its_part_exactly(two: list[dict[str, Any]]) -> No
 def test_more_layouts(checkpoint: Path, tmp_path: Path) -> None:
     for ranks, layouts in ((2, TWO[2:]), (4, FOUR)):
         scratch = tmp_path / str(ranks)
-        check_engines(launch(WORK, "engines", ranks, path=checkpoint, scratch=scratch, layouts=layouts), layouts)
-    check_delivered(launch(WORK, "delivered", 4, path=checkpoint, layouts=PAIRS_OF_FOUR))
+        check_engines(
+            launch(WORK, "engines", ranks, kind="engine", path=checkpoint, scratch=scratch, layouts=layouts), layouts
+        )
+    check_delivered(launch(WORK, "delivered", 4, kind="engine", path=checkpoint, layouts=PAIRS_OF_FOUR))
 
 
 def test_a_rank_alone_sends_nothing_and_copies_little(one: dict[str, Any]) -> None:
@@ -180,7 +182,7 @@ def test_twenty_swaps_leave_nothing_behind(one: dict[str, Any]) -> None:
 
 @pytest.mark.slow
 def test_two_hundred_swaps_leave_nothing_behind(larger: Path) -> None:
-    for found in launch(WORK, "many", 2, timeout=1200, path=larger, swaps=200):
+    for found in launch(WORK, "many", 2, kind="engine", timeout=1200, path=larger, swaps=200):
         grown, slower = flat(found, skip=20)
         print(json.dumps({"grown_mb": round(grown, 2), "slower": round(slower, 3)}))
         assert grown < 4.0

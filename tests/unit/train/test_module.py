@@ -12,7 +12,7 @@ from torch import Tensor
 
 from pivot.mine.groups import Turn
 from pivot.rollout import Completion, Placement, Sampling
-from pivot.swap import Manifest, SwapError
+from pivot.swap import Gathered, Manifest, SwapError
 from pivot.train import module as module_module
 from pivot.train.memory import Memory, State
 from pivot.train.module import PivotModule, StepSettings
@@ -37,8 +37,10 @@ class World:
         self.memory.enter(State.TRAINING)
         self.served, self.weights = 0.5, 0.5
         self.step = 0
+        self.version = "none"
+        manifest = Manifest({"w": (1,)}, {})
         self.module = PivotModule(
-            self, None, self, self.memory, Manifest({"w": (1,)}, {}), SCORER, None, replace(SETTINGS, **settings)  # type: ignore[arg-type]
+            self, None, self, self.memory, manifest, Gathered(self, manifest), SCORER, None, replace(SETTINGS, **settings)  # type: ignore[arg-type]
         )  # fmt: skip
         self.placement = Placement()
 
@@ -50,16 +52,21 @@ class World:
 
     def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling) -> Any:
         self.note("sample", "weights", "cache")
-        return [[Completion((1, 2), (0.0, 0.0), f"good {i}", "stop", "0") for i in range(n)] for _ in prompts]
+        return [[Completion((1, 2), (0.0, 0.0), f"good {i}", "stop", self.version) for i in range(n)] for _ in prompts]
 
-    def score(self, sequences: Sequence[list[int]]) -> list[list[float]]:
+    def score_and_rank(self, sequences: Sequence[list[int]]) -> list[tuple[list[float], list[int]]]:
         self.note(f"score {len(sequences)}", "weights", "cache")
-        return [[self.served] * (len(sequence) - 1) for sequence in sequences]
+        lengths = [len(sequence) - 1 for sequence in sequences]
+        return [([self.served] * length, [1] * length) for length in lengths]
+
+    def read_weights(self, shapes: Any) -> Any:
+        self.note("read back", "weights")
+        yield "w", torch.tensor([self.served])
 
     def update_weights(self, weights: Any, version: str) -> None:
         self.note(f"load {version}", "weights")
         ((_, tensor),) = weights
-        self.served = float(tensor)
+        self.served, self.version = float(tensor), version
 
     # the policy
 
@@ -153,9 +160,18 @@ def test_a_probe_that_fails_stops_the_step(world: Any) -> None:
         made.served = 0.5  # the engine still serves the old ones
 
     made.module.engine.update_weights = forget
-    with pytest.raises(SwapError, match="engine and policy disagree"):
+    with pytest.raises(SwapError, match=r"engine and policy disagree.*the engine holds other values .* of w$"):
         steps(made, 1)
-    assert made.memory.state is State.GENERATING
+    assert made.memory.state is State.TRAINING  # the policy was asked again
+
+
+def test_samples_of_other_weights_stop_the_step(world: Any) -> None:
+    made = world()
+    steps(made, 1)
+    made.version = "0"
+    with pytest.raises(SwapError, match="weights of version '0', the policy is at '1'"):
+        steps(made, 1)
+    assert "update@training" not in made.asked
 
 
 def test_a_swap_that_fails_leaves_a_state_that_is_known(world: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -165,7 +181,7 @@ def test_a_swap_that_fails_leaves_a_state_that_is_known(world: Any, monkeypatch:
     def broken(*_: Any) -> None:
         raise SwapError("a tensor is missing")
 
-    monkeypatch.setattr(module_module, "push", broken)
+    monkeypatch.setattr(made.module.weights, "push", broken)
     with pytest.raises(SwapError, match="a tensor is missing"):
         steps(made, 1)
     assert made.memory.state is State.SWAPPING
