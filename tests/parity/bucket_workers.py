@@ -90,7 +90,9 @@ def engines(path: Path, scratch: Path, layouts: list[Layout]) -> list[dict[str, 
     return found
 
 
-def delivered(path: Path, layouts: list[tuple[Layout, EngineShape]], settings: SwapSettings) -> list[dict[str, Any]]:
+def delivered(
+    path: Path, layouts: list[tuple[Layout, EngineShape]], settings: SwapSettings = SMALL
+) -> list[dict[str, Any]]:
     """For every pair of layouts: what arrives at this rank, against what the policy exports by gathering."""
     found = []
     for layout, engine in layouts:
