@@ -40,7 +40,8 @@ class World:
         self.version = "none"
         manifest = Manifest({"w": (1,)}, {})
         self.module = PivotModule(
-            self, None, self, self.memory, manifest, Gathered(self, manifest), SCORER, None, replace(SETTINGS, **settings)  # type: ignore[arg-type]
+            self, None, self, self.memory, manifest, Gathered(self, manifest), SCORER, None,  # type: ignore[arg-type]
+            replace(SETTINGS, **settings),
         )  # fmt: skip
         self.placement = Placement()
 
