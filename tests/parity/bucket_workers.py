@@ -19,7 +19,7 @@ from pivot import ranks  # noqa: E402
 from pivot.layout import Layout  # noqa: E402
 from pivot.policy import Policy, initialize  # noqa: E402
 from pivot.region import Region  # noqa: E402
-from pivot.rollout import Engine  # noqa: E402
+from pivot.rollout import Engine, Placement  # noqa: E402
 from pivot.swap import BucketSwap, EngineShape, Manifest, SwapSettings, open_swap, probe  # noqa: E402
 from pivot.swap.fingerprint import _weights  # noqa: E402
 from pivot.swap.formats import FORMATS  # noqa: E402
@@ -54,14 +54,19 @@ class Kept:
         self.version = version
 
 
-def engines(path: Path, scratch: Path, layouts: list[Layout]) -> list[dict[str, Any]]:
+def engines(
+    path: Path, scratch: Path, layouts: list[Layout], tensor: int = 1, expert_parallel: bool = False
+) -> list[dict[str, Any]]:
     """For every layout: three updates, a swap after each, against a fresh engine of the exported checkpoint."""
     initialize(layouts[0], seed=1)
-    engine, found, asked = Engine(path, max_model_len=CONTEXT, load_weights=False), [], prompts(6)
+    place = Placement.of(ranks.rank(), ranks.size(), tensor=tensor, expert_parallel=expert_parallel)
+    cut = place.tensor, place.expert_parallel, place.tensor_rank
+    engine = Engine(path, placement=place, max_model_len=CONTEXT, load_weights=False)
+    found, asked = [], prompts(6)
     for number, layout in enumerate(layouts):
         initialize(layout, seed=1)
         policy = Policy.from_hf(path, layout, optimizer=None)
-        swap = open_swap(policy, Manifest.from_checkpoint(path), SMALL)
+        swap = open_swap(policy, Manifest.from_checkpoint(path), SMALL, *cut)
         for step in range(3):
             move(policy, step)
             stats = swap.push(engine, f"{number}.{step}")
@@ -70,7 +75,7 @@ def engines(path: Path, scratch: Path, layouts: list[Layout]) -> list[dict[str, 
         scores = engine.score(asked)
         exported = scratch / str(number)
         policy.save_hf(exported, path)
-        with Engine(exported, max_model_len=CONTEXT) as fresh:
+        with Engine(exported, placement=place, max_model_len=CONTEXT) as fresh:
             found.append(
                 {
                     "stats": stats,

@@ -83,6 +83,11 @@ def test_engines_are_left_as_fresh_ones_of_the_exported_weights(one: dict[str, A
     check_engines([rank["engines"] for rank in two], TWO[:2])
 
 
+def test_an_engine_over_two_ranks_is_left_as_a_fresh_one(checkpoint: Path, tmp_path: Path) -> None:
+    asked = {"path": checkpoint, "scratch": tmp_path, "layouts": [TWO[1]], "tensor": 2, "expert_parallel": True}
+    check_engines(launch(WORK, "engines", 2, kind="engine", **asked), [TWO[1]])
+
+
 def test_each_engine_rank_gets_its_part_exactly(two: list[dict[str, Any]]) -> None:
     check_delivered([rank["delivered"] for rank in two])
 
@@ -95,6 +100,8 @@ def test_more_layouts(checkpoint: Path, tmp_path: Path) -> None:
             launch(WORK, "engines", ranks, kind="engine", path=checkpoint, scratch=scratch, layouts=layouts), layouts
         )
     check_delivered(launch(WORK, "delivered", 4, kind="engine", path=checkpoint, layouts=PAIRS_OF_FOUR))
+    asked = {"path": checkpoint, "scratch": tmp_path / "slices", "layouts": FOUR, "tensor": 2}
+    check_engines(launch(WORK, "engines", 4, kind="engine", **asked), FOUR)
 
 
 def test_a_rank_alone_sends_nothing_and_copies_little(one: dict[str, Any]) -> None:
