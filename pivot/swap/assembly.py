@@ -13,7 +13,12 @@ from pivot.swap.wire import Wire
 
 
 class Assembly:
-    """A tensor of which parts arrive; it has memory of its own, for an engine may keep it for a while."""
+    """A tensor of which parts arrive; it has memory of its own, for an engine may keep it for a while.
+
+    Attributes:
+        name: Its Hugging Face name.
+        nbytes: Memory that it has taken so far.
+    """
 
     def __init__(self, name: str, shape: Sequence[int], needed: Region, wire: Wire, device: torch.device) -> None:
         """Of a tensor `name` of `shape`, of which `needed` is put together."""
@@ -25,6 +30,7 @@ class Assembly:
         self._outer = needed if wire.format is not None else Region.whole(shape)
         outer = wire.planes(self._outer)
         self._planes = tuple(torch.empty(plane.shape, dtype=dtype, device=device) for dtype, plane in outer)
+        self.nbytes = sum(plane.nbytes for plane in self._planes)
         self._parts: list[Region] = []
         self._marks: list[tuple[Region, int]] = []
 
@@ -46,10 +52,6 @@ class Assembly:
     def checks(self) -> int:
         """How many parts `changed` looks at."""
         return len(self._marks)
-
-    @property
-    def nbytes(self) -> int:
-        return sum(plane.nbytes for plane in self._planes)
 
     def missing(self) -> list[Region]:
         """What has not come."""
@@ -77,10 +79,13 @@ class Assembly:
     def tensor(self) -> Tensor:
         """The tensor in its full shape; of what is not needed the values mean nothing."""
         made = self._wire.decode(self._planes)
+        if made is not self._planes[0]:
+            self.nbytes += made.nbytes
         if tuple(made.shape) == self._shape:
             return made
         full = torch.empty(self._shape, dtype=made.dtype, device=made.device)
         full[self._needed.slices] = made
+        self.nbytes += full.nbytes
         return full
 
     def _places(self, region: Region) -> list[Region]:

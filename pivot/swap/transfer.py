@@ -220,7 +220,7 @@ class Transfer:
         self.checks += assembly.checks
         with self.clock.phase("assemble"):
             made = assembly.tensor()
-        self.largest = max(self.largest, assembly.nbytes + made.nbytes)
+        self.largest = max(self.largest, assembly.nbytes)
         return made
 
     def _count(self, name: str, tensor: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ def engines(
     initialize(layouts[0], seed=1)
     place = Placement.of(ranks.rank(), ranks.size(), tensor=tensor, expert_parallel=expert_parallel)
     cut = place.tensor, place.expert_parallel, place.tensor_rank
+    Policy.from_hf(path, layouts[0], optimizer=None)  # Megatron takes its streams before vLLM replaces them
     engine = Engine(path, placement=place, max_model_len=CONTEXT, load_weights=False)
     found, asked = [], prompts(6)
     for number, layout in enumerate(layouts):
