@@ -192,7 +192,7 @@ def two_ranks(
         "engines": engines(path, scratch, layouts),
         "delivered": delivered(path, pairs, SMALL),
         "quantised": delivered(large, quantised, blocks),
-        "memory": memory(large, pairs, 1 << 20),
+        "memory": memory(large, pairs, 256 << 10),
         "faults": faults(path),
     }
 

@@ -57,7 +57,7 @@ def transposed(shards: Iterator[Shard]) -> Iterator[Shard]:
 
 def misshapen(shards: Iterator[Shard]) -> Iterator[Shard]:
     for name, region, tensor in shards:
-        yield name, region, tensor.t() if name.endswith("layers.0.self_attn.q_proj.weight") else tensor
+        yield name, region, tensor.t() if name.endswith("layers.0.self_attn.o_proj.weight") else tensor
 
 
 def without(name: str) -> Callable[[Iterator[Shard]], Iterator[Shard]]:

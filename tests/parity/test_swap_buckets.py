@@ -72,10 +72,10 @@ def check_engines(found: list[list[dict[str, Any]]], layouts: list[Layout]) -> N
 
 def check_delivered(found: list[list[dict[str, Any]]]) -> None:
     for rank in found:
+        assert max(seen["buckets"] for seen in rank) > 3
         for seen in rank:
             assert (seen["wrong"], seen["extra"]) == ([], [])
             assert seen["stats"].tensors == seen["needed"]
-            assert seen["buckets"] > 5
 
 
 def test_engines_are_left_as_fresh_ones_of_the_exported_weights(one: dict[str, Any], two: list[dict[str, Any]]) -> None:
@@ -116,17 +116,17 @@ def test_owners_quantise_before_the_wire(two: list[dict[str, Any]]) -> None:
         by_experts, by_rows, by_stages = (seen["stats"] for seen in rank["quantised"])
         # float32 here: a byte and a bit for four
         assert 0.25 < by_experts.wire_ratio < 0.27
-        assert by_experts.late == 0
-        assert by_rows.late > 0
-        assert by_stages.late == 0
+        # keys and values of 64 rows a head: a parameter has them one by one, and a block is 128
+        assert (by_experts.late, by_stages.late) == (8, 8)
+        assert by_rows.late == 12  # a tensor rank's queries, too
         assert by_stages.wire_ratio < 0.6  # embedding and head stay as they are
 
 
 def test_a_swap_needs_two_buckets_and_a_tensor(two: list[dict[str, Any]]) -> None:
     for rank in two:
         for seen in rank["memory"]:
-            assert seen["buckets"] > 10
-            assert seen["buffers"] <= 2 << 20
+            assert seen["buckets"] > 5
+            assert seen["buffers"] <= 512 << 10
             assert seen["most"] <= seen["buffers"] + seen["largest"] + (600 << 10)  # and what fingerprints need
             assert seen["stats"].extra_bytes <= seen["buffers"] + seen["largest"]
 
@@ -156,7 +156,7 @@ EXPERT = "model.layers.1.mlp.experts"
 SAID = {
     "one expert not in the policy": f"1 of 135 tensors are missing: {EXPERT}.5.gate_proj.weight",
     "one expert gone after planning": f"rank 1: tensor {EXPERT}.5.gate_proj.weight: planned with [0:64, 0:64]",
-    "a matrix transposed, not square": "model.layers.0.self_attn.q_proj.weight: the policy's part [0:64, 0:64]",
+    "a matrix transposed, not square": "model.layers.0.self_attn.o_proj.weight: the policy's part [0:64, 0:128]",
     "one expert not sent": f"rank 0: tensor {EXPERT}.5.gate_proj.weight: [0:64, 0:64] did not come",
     "a byte of a bucket changed": "is not what its owner sent",
     "a square matrix transposed on arrival": f"{EXPERT}.5.gate_proj.weight: [0:64, 0:64] is not what its owner sent",
