@@ -162,6 +162,9 @@ class Bridged:
         for name, tensor in self.auto.export_hf_weights(chunks, cpu=False, show_progress=False):
             yield name, tensor.detach().to(dtype, copy=True).contiguous()
 
+    def shards(self, chunks: list[GPTModel]) -> None:
+        """Megatron-Bridge says what a full tensor is, not where its parts lie."""
+
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
         """Sequences end to end in ``thd`` form, every action with its history before it."""
         return thd_pack(groups, multiple, self.hf_config["vocab_size"])

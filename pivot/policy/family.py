@@ -13,9 +13,10 @@ from megatron.core.transformer import TransformerConfig
 from torch import Tensor
 
 from pivot.layout import Layout
-from pivot.policy import bridge, hf
+from pivot.policy import bridge, hf, hf_shards
 from pivot.policy.balance import Balance
 from pivot.policy.head import ScoringHead
+from pivot.policy.hf_shards import Shard
 from pivot.policy.model import FAMILIES, Shape, build_chunks, check_layout, pair_cost, read_shape, transformer_config
 from pivot.policy.packing import Pack, PackedGroup, pack
 from pivot.policy.precision import check_model, transformer_options
@@ -65,6 +66,10 @@ class Family(Protocol):
         """Every full tensor under its Hugging Face name, on every rank, in one order; collective."""
         ...
 
+    def shards(self, chunks: list[GPTModel]) -> Iterator[Shard] | None:
+        """This rank's part of every tensor (``hf_shards.py``); None where only ``export`` knows what is whose."""
+        ...
+
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
         """A micro-batch as the model takes it."""
         ...
@@ -102,6 +107,9 @@ class Ours:
         self, chunks: list[GPTModel], dtype: torch.dtype, *, gradients: bool = False
     ) -> Iterator[tuple[str, Tensor]]:
         return hf.export(chunks, self.shape, dtype, gradients=gradients)
+
+    def shards(self, chunks: list[GPTModel]) -> Iterator[Shard]:
+        return hf_shards.shards(chunks, self.shape)
 
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
         return pack(groups, multiple, self.shape.vocab)

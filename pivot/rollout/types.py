@@ -1,6 +1,10 @@
-"""What goes into and comes out of the rollout engine."""
+"""What goes into and comes out of a rollout engine, wherever it runs."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, Protocol
+
+from pivot.rollout.placement import Placement
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,3 +49,24 @@ class Completion:
     text: str
     finish_reason: str
     weight_version: str
+
+
+class Sampler(Protocol):
+    """What every placement of an engine offers: colocated, one rank or several a replica, or a server."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer."""
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens that a prompt and its completion hold together."""
+
+    @property
+    def placement(self) -> Placement:
+        """Which prompts are this rank's: those of its replica."""
+
+    def sample(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling
+    ) -> list[list[Completion]]:
+        """`n` completions of every prompt, in order; see `Engine.sample`."""
