@@ -1,6 +1,8 @@
 """What goes into and comes out of the rollout engine."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+
+from pivot.rollout.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,7 @@ class Completion:
         text: `token_ids` decoded without the end-of-turn token; other special tokens are kept visible.
         finish_reason: "stop" (end of turn) or "length" (`max_tokens` or the context ran out).
         weight_version: The version given with the weights that produced it.
+        routes: The experts that its tokens went to, where the engine was asked for them.
     """
 
     token_ids: tuple[int, ...]
@@ -45,3 +48,4 @@ class Completion:
     text: str
     finish_reason: str
     weight_version: str
+    routes: Routes | None = field(default=None, compare=False, repr=False)
