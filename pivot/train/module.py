@@ -10,10 +10,12 @@ import torch
 from pivot import ranks
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
-from pivot.rollout import Engine, Sampling
+from pivot.rollout import Completion, Engine, Sampling
 from pivot.swap import Manifest, probe, push
 from pivot.train.clock import Clock
 from pivot.train.monitor import reward_stats
+from pivot.train.refill import Draw, Quota, at_once, draw_stats, in_waves
+from pivot.train.replay import missing_routes, replay_gap
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
@@ -27,6 +29,8 @@ class StepSettings:
     """What a step needs to know beyond its parts."""
 
     seed: int
+    prompts: int
+    early_stop: bool
     group_size: int
     validation_samples: int
     sampling: Sampling
@@ -64,24 +68,63 @@ class PivotModule(pl.LightningModule):
     def training_step(self, turns: list[Turn], batch_idx: int) -> None:
         """One step: sample with the current weights, verify, update, swap the new weights into the engine."""
         step = self.global_step
-        groups = self.rollout(turns, self.settings.group_size, step)
+        draw, stats = self.draw(turns, step)
+        stats |= self.routes(draw.batch, step)
         with self.clock.phase("train"):
             lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
-            stats = self.optimizers().step(lambda: update(self.policy, reference, groups, self.grpo, lr))
+            stats |= self.optimizers().step(lambda: update(self.policy, reference, draw.batch, self.grpo, lr))
         self.swap(version=step + 1)
         if due(step, self.settings.probe_every):
-            stats |= self.probe(groups)
-        self.report({"lr": lr} | stats | reward_stats(groups))
+            stats |= self.probe(draw.batch)
+        self.report({"lr": lr} | stats | reward_stats(draw.groups))
+
+    def draw(self, turns: Sequence[Turn], step: int) -> tuple[Draw, dict[str, float]]:
+        """The groups of a step: of its own pivots, and of the spare ones behind them (`pivot.train.refill`)."""
+        wanted, before = self.settings.prompts, self.engine.aborted_tokens
+        if self.settings.early_stop:
+            draw = at_once(turns, wanted, lambda part: self.rollout_until(part, step))
+        else:
+            draw = in_waves(turns, wanted, lambda part: self.rollout(part, self.settings.group_size, step))
+        if len(turns) <= wanted:
+            return draw, {}
+        aborted = sum(ranks.gather([self.engine.aborted_tokens - before]))
+        return draw, draw_stats(draw, wanted, aborted)
+
+    def rollout_until(self, turns: Sequence[Turn], step: int) -> list[Group]:
+        """As `rollout`, but every rank stops when as many of its groups have variance as it has of the step's own."""
+        own, spare = (ranks.share(turns[: self.settings.prompts]), ranks.share(turns[self.settings.prompts :]))
+        mine = [*own, *spare]
+        quota = Quota(mine, len(own), self.scorer)
+        # what ends first must not depend on what was cached, for a resumed run has nothing cached
+        self.engine.forget_prefixes()
+        with self.clock.phase("generate"):
+            self.sample(mine, self.settings.group_size, step, quota)
+        return ranks.gather(quota.groups)
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:
         """Every rank's engine samples its share of the turns; all groups, verified, on every rank."""
         mine = ranks.share(turns)
-        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in mine]
         with self.clock.phase("generate"):
-            samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
+            samples = self.sample(mine, size, step)
         with self.clock.phase("verify"):
             return ranks.gather(verify(mine, samples, self.scorer))
+
+    def sample(
+        self, turns: Sequence[Turn], size: int, step: int, enough: Quota | None = None
+    ) -> list[list[Completion]]:
+        """Samples of this rank's turns, until there are enough."""
+        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in turns]
+        prompts = [list(turn.prompt) for turn in turns]
+        return self.engine.sample(prompts, seeds, size, self.settings.sampling, enough=enough)
+
+    def routes(self, groups: Sequence[Group], step: int) -> dict[str, float]:
+        """With router replay: routes that are missing, and what replay does to the gap to the engine."""
+        stats = missing_routes(groups)
+        if stats and due(step, self.settings.probe_every):
+            with self.clock.phase("probe"):
+                stats |= replay_gap(self.policy, groups, self.settings.probe_sequences, self.grpo.temperature)
+        return stats
 
     def swap(self, version: int) -> None:
         """Collective: the policy's weights into every engine, under a version that each sample will carry."""
