@@ -14,7 +14,8 @@ from pivot.rollout.routes import MISSING, NativeRoutes, Routes, Rows, checked, m
 
 def rows(*firsts: int) -> Rows:
     """Two layers, two experts a token: those of layer 0 are `first` and the next, of layer 1 two more."""
-    return np.array([[[n, n + 1], [n + 2, n + 3]] if n >= 0 else [[MISSING] * 2] * 2 for n in firsts], np.int16)
+    tokens = [[n, n + 1, n + 2, n + 3] if n >= 0 else [MISSING] * 4 for n in firsts]
+    return np.array(tokens, np.int16).reshape(-1, 2, 2)
 
 
 def test_samples_of_a_prompt_fill_each_others_holes() -> None:
