@@ -29,7 +29,8 @@ CASES: list[tuple[Layout, dict[str, Any]]] = [  # on 4 ranks; what a layout does
 ]
 WITHOUT: tuple[Layout, dict[str, Any]] = (Layout(), {"router_replay": False})
 NAMES = [
-    f"tp{x.tensor}-pp{x.pipeline}x{x.virtual_pipeline or 1}-cp{x.context}-ep{x.expert}-{options.get('recompute', 'keep')}"
+    f"tp{x.tensor}-pp{x.pipeline}x{x.virtual_pipeline or 1}-cp{x.context}-ep{x.expert}-"
+    f"{options.get('recompute', 'keep')}"
     for x, options in CASES
 ]
 every_layout = pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)

@@ -24,7 +24,7 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def captured(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     dense = tmp_path_factory.mktemp("dense")
     make_tied_checkpoint(dense, checkpoint)
-    return launch(WORK, "capture", 1, path=checkpoint, dense=dense)[0]
+    return launch(WORK, "capture", 1, kind="engine", path=checkpoint, dense=dense)[0]
 
 
 @pytest.mark.parametrize("which", ["fresh", "cached", "pushed", "crowded"])
@@ -51,7 +51,7 @@ def test_routes_are_there_only_where_they_are_wanted(captured: dict[str, Any]) -
 
 
 def test_an_engine_stops_when_it_is_enough(checkpoint: Path) -> None:
-    found = launch(WORK, "stopping", 1, path=checkpoint)[0]
+    found = launch(WORK, "stopping", 1, kind="engine", path=checkpoint)[0]
     assert found["aborted before"] == 0
     for drawn, seen, aborted in found["stopped"]:
         assert 2 <= len(seen) < 8
