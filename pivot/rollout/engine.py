@@ -144,7 +144,7 @@ class Engine:
         self._check_lengths(prompts, "prompt", self.max_model_len - 1)
         groups: list[list[Completion]] = [[] for _ in prompts]
 
-        def finish(index: int, outputs: list[RequestOutput]) -> bool:
+        def finish(index: int, outputs: list["RequestOutput"]) -> bool:
             groups[index] = self._group(len(prompts[index]), outputs)
             return enough is not None and enough(index, groups[index])
 

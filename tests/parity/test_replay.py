@@ -33,7 +33,9 @@ NAMES = [
     f"{options.get('recompute', 'keep')}"
     for x, options in CASES
 ]
-every_layout = pytest.mark.parametrize("index", range(len(CASES)), ids=NAMES)
+SHORT = [0, 6, 7]
+NUMBERED = [pytest.param(i, marks=() if i in SHORT else pytest.mark.slow, id=name) for i, name in enumerate(NAMES)]
+every_layout = pytest.mark.parametrize("index", NUMBERED)
 EXPERTS = 8
 
 
@@ -100,9 +102,12 @@ def sequences(batch: list[tuple[Tensor, tuple[Tensor, ...], Tensor | None]]) -> 
 
 
 @pytest.fixture(scope="module")
-def results(moe: Reference, ways: Any) -> list[list[dict[str, Any]]]:
-    """What each rank returned: a list over the cases, the one without replay at the end."""
-    return launch(WORKERS, "replays", 4, path=moe.path, ways=ways, copied="moved", cases=[*CASES, WITHOUT])
+def results(moe: Reference, ways: Any, whole: bool) -> list[dict[int, dict[str, Any]]]:
+    """What each rank returned: number of the case -> ways; -1 is the one without replay."""
+    numbers = [*(range(len(CASES)) if whole else SHORT), -1]
+    cases = [WITHOUT if i < 0 else CASES[i] for i in numbers]
+    returned = launch(WORKERS, "replays", 4, path=moe.path, ways=ways, copied="moved", cases=cases)
+    return [dict(zip(numbers, rank, strict=True)) for rank in returned]
 
 
 @every_layout
