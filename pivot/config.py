@@ -114,6 +114,7 @@ class GrpoSection:
     malformed_advantage: float | None = None
     reduction: str = "token"
     mask_over_long: bool = False
+    router_replay: bool = False
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = None
@@ -133,6 +134,8 @@ class GrpoSection:
 class TrainSection:
     steps: int = 30
     prompts_per_step: int = 8
+    refill: float = 0.0
+    early_stop: bool = False
     group_size: int = 8
     micro_batch_tokens: int = 8192
     shared_prefix: bool = True
@@ -250,6 +253,11 @@ def check(config: Config) -> None:
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
         *mining_rules(config.mine),
         ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
+        ("train.refill", config.train.refill, config.train.refill >= 0, "0 (none) or positive"),
+        ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.train.refill > 0,
+         "false with train.refill=0: there is nothing to give up"),
+        ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.rollout.tensor == 1,
+         "false with rollout.tensor above 1: the ranks of an engine have to stop together"),
         ("train.checkpoint_every", config.train.checkpoint_every, config.train.checkpoint_every >= 1, "at least 1"),
         ("train.keep_checkpoints", config.train.keep_checkpoints, config.train.keep_checkpoints >= 1, "at least 1"),
         ("train.keep_best", config.train.keep_best, config.train.keep_best is None or

@@ -49,6 +49,7 @@ def main(config: Config) -> None:
         freeze_router=config.model.freeze_router,
         recompute=config.parallel.recompute,
         router_aux_loss=config.model.router_aux_loss,
+        router_replay=config.grpo.router_replay,
         precision=config.precision,
     )
     reference = build_reference(config)
@@ -59,7 +60,9 @@ def main(config: Config) -> None:
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
     turns = read_turns(config.data.pivots, config.data.limit, prompts, room)
-    loader = PivotLoader(turns, batch=config.train.prompts_per_step, steps=config.train.steps, seed=config.run.seed)
+    batch = config.train.prompts_per_step
+    spare = int(config.train.refill * batch)
+    loader = PivotLoader(turns, batch=batch, steps=config.train.steps, seed=config.run.seed, spare=spare)
     held_out = validation_turns(config, prompts, room)
     # one batch; a bare list of lists would be taken for many loaders
     trainer.fit(module, loader, DataLoader([held_out], batch_size=None) if held_out else None)
@@ -83,6 +86,7 @@ def start_engine(config: Config, can_sleep: bool) -> Engine:
         kv_cache_bytes=rollout.kv_cache_mb << 20,
         load_weights=False,
         can_sleep=can_sleep,
+        routes=config.grpo.router_replay,
     )
 
 
@@ -104,6 +108,8 @@ def build_module(
 ) -> PivotModule:
     settings = StepSettings(
         seed=config.run.seed,
+        prompts=config.train.prompts_per_step,
+        early_stop=config.train.early_stop,
         group_size=config.train.group_size,
         validation_samples=config.train.validation_samples,
         sampling=Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens),

@@ -77,6 +77,7 @@ def settings(setup: Setup, moe: bool) -> dict[str, Any]:
         ("parallel.context", layout.context > 1),
         ("precision.fp8", setup.precision.fp8 is not None),
         ("model.router_aux_loss", setup.balance.coefficient > 0),
+        ("grpo.router_replay", setup.router_replay),
     ):
         if asked:
             raise UserError(

@@ -110,6 +110,7 @@ class Policy:
         recompute: str | None = None,
         precision: Precision = NO_FP8,
         router_aux_loss: float = 0.0,
+        router_replay: bool = False,
     ) -> Policy:
         """Loads a Hugging Face checkpoint (safetensors, single or sharded), each rank only what it owns.
 
@@ -122,6 +123,7 @@ class Policy:
             recompute: None, "selective" or "full" activation recomputation.
             precision: FP8 of the matrix products, or none.
             router_aux_loss: coefficient of the load-balancing loss (``balance.py``); 0 for none.
+            router_replay: choose the experts that the routes of a group name (``replay.py``); else they are ignored.
 
         Raises:
             UserError: an unsupported model, a layout it does not divide by, or a damaged checkpoint, by name.
@@ -130,7 +132,7 @@ class Policy:
         if not parallel_state.model_parallel_is_initialized():
             raise RuntimeError("call pivot.policy.initialize(layout, seed) before Policy.from_hf")
         hf_config = read_config(path)
-        setup = Setup(layout, dtype, recompute, precision, freeze_router, Balance(router_aux_loss))
+        setup = Setup(layout, dtype, recompute, precision, freeze_router, Balance(router_aux_loss), router_replay)
         return cls(hf_config, open_family(path, hf_config), setup, optimizer)
 
     def forward_backward(

@@ -5,6 +5,7 @@ several ranks is tensor parallel: its ranks call every method together, with the
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -18,14 +19,16 @@ from pivot.rollout.environment import prepare_environment
 from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
 from pivot.rollout.placement import Placement
 from pivot.rollout.replica import Replica
-from pivot.rollout.requests import check_lengths, check_request, room
+from pivot.rollout.requests import check_lengths, check_request
+from pivot.rollout.routes import checked, of_group, route_arguments, route_source
+from pivot.rollout.running import Finish, Progress, Requests, sampling_parameters
 from pivot.rollout.types import Completion, Sampling
 
 if TYPE_CHECKING:
     from vllm import RequestOutput, SamplingParams
 
-Progress = Callable[[int, int], None]
-"""Called with (prompts done, tokens generated so far)."""
+Enough = Callable[[int, list[Completion]], bool]
+"""Called with a prompt's index and its completions when it has all of them; whether to give up the other prompts."""
 
 _CLOSED = "it is closed"
 
@@ -42,6 +45,7 @@ class Engine:
             weights.
         prefill_tokens: Prompt tokens that `sample` has computed so far, over all completions: those that the prefix
             cache did not hold. (What a preempted request computes a second time is not in it.)
+        aborted_tokens: Tokens that `sample` has generated so far for prompts that it gave up.
     """
 
     _open: ClassVar[int] = 0  # engines of this process: they share vLLM's process groups
@@ -58,6 +62,7 @@ class Engine:
         load_weights: bool = True,
         share_tails: bool = False,
         can_sleep: bool = False,
+        routes: bool = False,
     ) -> None:
         """Starts an engine; collective over the default process group when there is one.
 
@@ -70,15 +75,14 @@ class Engine:
             kv_cache_bytes: Size of this rank's KV cache; what does not fit waits.
             load_weights: False leaves the weights random: the first `update_weights` fills them, and until
                 then `sample` and `score` refuse.
-            share_tails: Prompts share every token they begin with, not only whole KV blocks
-                (`pivot.rollout.scheduler`).
+            share_tails: Prompts share all tokens they begin with, not only whole KV blocks (`pivot.rollout.scheduler`).
             can_sleep: `sleep` and `wake` will be called; vLLM refuses it on CPU.
+            routes: Completions carry the experts that their tokens went to; not with `share_tails`.
 
         Raises:
             UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
-                architecture, context longer than the model's, cache too small for one full context).
-            RuntimeError: under torchrun, without the trainer's process group; or an unproven vLLM release on
-                CPU.
+                architecture, context longer than the model's, cache too small for one context, routes of no experts).
+            RuntimeError: no process group under torchrun, or an unproven vLLM release on CPU.
         """
         if not (Path(model_path) / "config.json").is_file():
             raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
@@ -88,8 +92,7 @@ class Engine:
         self.placement = placement or Placement()
         prepare_environment()
         self._created_group = not dist.is_initialized()
-        self.max_model_len = max_model_len
-        self._max_num_seqs = max_num_seqs
+        self.max_model_len, self._max_num_seqs = max_model_len, max_num_seqs
         asked = f"max_model_len={max_model_len}, dtype={dtype}, kv_cache_bytes={kv_cache_bytes}"
         with process_kept():
             try:
@@ -104,7 +107,9 @@ class Engine:
                     enable_sleep_mode=can_sleep,
                     share_tails=share_tails,
                     distributed_executor_backend=executor,
+                    **route_arguments(routes, share_tails),
                 )
+                self._routes = route_source(self._llm) if routes else None
             except ValueError as error:  # how vLLM reports settings that it cannot serve
                 raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
         self.replica = Replica(self.placement, start.group() if self.placement.tensor > 1 else None)
@@ -112,7 +117,7 @@ class Engine:
         self.weight_version = "initial" if load_weights else "none"
         self._refusal = None if load_weights else "it was started without weights: call update_weights first"
         self._updatable = True
-        self.prefill_tokens = 0
+        self.prefill_tokens = self.aborted_tokens = 0
         self._llm.llm_engine.set_weight_version(self.weight_version)
         Engine._open += 1
 
@@ -123,6 +128,7 @@ class Engine:
         n: int,
         sampling: Sampling,
         progress: Progress | None = None,
+        enough: Enough | None = None,
     ) -> list[list[Completion]]:
         """Draws `n` completions of every prompt.
 
@@ -136,40 +142,32 @@ class Engine:
             n: Completions a prompt.
             sampling: Temperature, nucleus, length.
             progress: Called whenever prompts finish.
+            enough: Called for every prompt that finishes; None: all prompts are wanted.
 
         Returns:
-            For every prompt, in order, its `n` completions.
+            For every prompt, in order, its `n` completions; none for one that was given up.
 
         Raises:
             ValueError: a prompt that leaves no room for a token (its index, length and the limit), an empty
                 one, other counts of prompts and seeds, or n > 1 at temperature 0.
             RuntimeError: the ranks of the replica asked for different things, or drew different samples.
         """
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
-
         check_request(prompts, seeds, n, sampling, self.max_model_len)
         self.replica.check_same("prompts, seeds or sampling", (prompts, seeds, n, sampling))
-        parameters = [
-            SamplingParams(
-                seed=seed + i,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=room(prompt, sampling, self.max_model_len),
-                logprobs=0,
-                flat_logprobs=True,
-                detokenize=False,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-            )
-            for prompt, seed in zip(prompts, seeds, strict=True)
-            for i in range(n)
-        ]
-        outputs = self._generate(prompts, parameters, n, progress)
-        # One request a completion, so that each says what it found in the prefix cache.
-        self.prefill_tokens += sum(len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0) for out in outputs)
-        completions = [self._completion(output.outputs[0]) for output in outputs]
-        self.replica.check_same("samples", [completion.token_ids for completion in completions])
-        return [completions[i * n : (i + 1) * n] for i in range(len(prompts))]
+        groups: list[list[Completion]] = [[] for _ in prompts]
+
+        def finish(index: int, outputs: list["RequestOutput"]) -> bool:
+            groups[index] = self._group(len(prompts[index]), outputs)
+            return enough is not None and enough(index, groups[index])
+
+        parameters = sampling_parameters(prompts, seeds, n, sampling, self.max_model_len)
+        for index, out in self._generate(prompts, parameters, n, progress, finish).items():
+            # One request a completion, so that each says what it found in the prefix cache.
+            self.prefill_tokens += len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0)
+            if not groups[index // n]:
+                self.aborted_tokens += len(out.outputs[0].token_ids)
+        self.replica.check_same("samples", [[one.token_ids for one in group] for group in groups])
+        return groups
 
     def score(self, sequences: Sequence[list[int]], progress: Progress | None = None) -> list[list[float]]:
         """Logprobs of given tokens under the engine's weights, at temperature 1.
@@ -207,7 +205,7 @@ class Engine:
         )
         outputs = self._generate(sequences, [parameters] * len(sequences), 1, progress)
         scores = []
-        for output in outputs:
+        for _, output in sorted(outputs.items()):
             logprobs: Any = output.prompt_logprobs  # a FlatLogprobs, by flat_logprobs=True
             if len(logprobs.logprobs) != len(output.prompt_token_ids or ()) - 1:
                 raise RuntimeError("vLLM returned logprobs for another number of tokens than the sequence has")
@@ -291,37 +289,32 @@ class Engine:
         parameters: Sequence["SamplingParams"],
         n: int,
         progress: Progress | None,
-    ) -> list["RequestOutput"]:
-        """Runs `n` requests a prompt to the end, feeding the queue as it drains: the batch never runs dry."""
+        finish: Finish | None = None,
+    ) -> dict[int, "RequestOutput"]:
+        """Runs `n` requests a prompt; by number of the request, the outputs of those that finished."""
         if self._refusal is not None:
             raise RuntimeError(f"the engine cannot be used: {self._refusal}")
-        from vllm.inputs.engine import tokens_input
-
-        engine = self._llm.llm_engine
-        finished: dict[int, RequestOutput] = {}
-        unfinished = [n] * len(prompts)
-        sent = tokens = 0
+        if self._routes is not None:
+            self._routes.clear()
+        requests = Requests(self._llm.llm_engine, prompts, parameters, n, 2 * self._max_num_seqs + n)
         with random_state_kept():
-            try:
-                while len(finished) < len(parameters):
-                    while sent < len(parameters) and sent - len(finished) < 2 * self._max_num_seqs + n:
-                        engine.add_request(str(sent), tokens_input(prompts[sent // n]), parameters[sent])
-                        sent += 1
-                    steps: list[Any] = engine.step()  # all RequestOutput: nothing here is pooled
-                    done = [output for output in steps if output.finished]
-                    for output in done:
-                        index = int(output.request_id)
-                        finished[index] = output
-                        unfinished[index // n] -= 1
-                        tokens += sum(len(choice.token_ids) for choice in output.outputs)
-                    if done and progress is not None:
-                        progress(unfinished.count(0), tokens)
-            finally:
-                # Interrupted: what still runs must not answer the next call.
-                running = [str(index) for index in range(sent) if index not in finished]
-                if running:
-                    engine.abort_request(running)
-        return [finished[index] for index in range(len(parameters))]
+            requests.run(progress, finish)
+        self.aborted_tokens += requests.aborted_tokens
+        return requests.finished
+
+    def _group(self, prompt: int, outputs: list["RequestOutput"]) -> list[Completion]:
+        """The completions of one prompt of so many tokens."""
+        completions = [self._completion(output.outputs[0]) for output in outputs]
+        if self._routes is None:
+            return completions
+        rows = [
+            checked(self._routes.take(output), prompt + len(completion.token_ids) - 1)
+            for output, completion in zip(outputs, completions, strict=True)
+        ]
+        return [
+            replace(completion, routes=routes)
+            for completion, routes in zip(completions, of_group(rows, prompt), strict=True)
+        ]
 
     def _completion(self, choice: Any) -> Completion:
         ids = tuple(choice.token_ids)

@@ -1,10 +1,11 @@
 """What goes into and comes out of a rollout engine, wherever it runs."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from pivot.rollout.placement import Placement
+from pivot.rollout.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Completion:
         text: `token_ids` decoded without the end-of-turn token; other special tokens are kept visible.
         finish_reason: "stop" (end of turn) or "length" (`max_tokens` or the context ran out).
         weight_version: The version given with the weights that produced it.
+        routes: The experts that its tokens went to, where the engine was asked for them.
     """
 
     token_ids: tuple[int, ...]
@@ -49,6 +51,7 @@ class Completion:
     text: str
     finish_reason: str
     weight_version: str
+    routes: Routes | None = field(default=None, compare=False, repr=False)
 
 
 class Sampler(Protocol):

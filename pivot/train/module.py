@@ -11,11 +11,13 @@ from pivot import ranks
 from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
-from pivot.rollout import Engine, Sampling
-from pivot.shares import Shares, sampling_costs
+from pivot.rollout import Completion, Engine, Sampling
+from pivot.shares import Shares, once, sampling_costs
 from pivot.swap import Expected, Manifest, Swap, agree, blame, check_versions, expect, marks
 from pivot.train.memory import Memory, State
 from pivot.train.monitor import reward_stats
+from pivot.train.refill import Draw, Quota, at_once, draw_stats, in_waves
+from pivot.train.replay import missing_routes, replay_gap
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
@@ -32,6 +34,8 @@ class StepSettings:
     """
 
     seed: int
+    prompts: int
+    early_stop: bool
     group_size: int
     validation_samples: int
     sampling: Sampling
@@ -74,30 +78,80 @@ class PivotModule(pl.LightningModule):
     def training_step(self, turns: list[Turn], batch_idx: int) -> None:
         """One step: sample with the current weights, verify, update, swap the new weights into the engine."""
         step = self.global_step
-        groups = self.rollout(turns, self.settings.group_size, step)
+        draw, stats = self.draw(turns, step)
         self.memory.enter(State.TRAINING)
+        stats |= self.routes(draw.batch, step)
         with self.clock.phase("train"):
             lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
-            stats = self.optimizers().step(lambda: update(self.policy, reference, groups, self.grpo, lr))
+            stats |= self.optimizers().step(lambda: update(self.policy, reference, draw.batch, self.grpo, lr))
         wanted = self.settings.probe_always or due(step, self.settings.probe_every)
-        stats |= self.refresh(step + 1, probed(groups) if wanted else [])
-        self.report({"lr": lr} | stats | reward_stats(groups))
+        stats |= self.refresh(step + 1, probed(draw.batch) if wanted else [])
+        self.report({"lr": lr} | stats | reward_stats(draw.groups))
+
+    def draw(self, turns: Sequence[Turn], step: int) -> tuple[Draw, dict[str, float]]:
+        """The groups of a step: of its own pivots, and of the spare ones behind them (`pivot.train.refill`)."""
+        wanted, before = self.settings.prompts, self.engine.aborted_tokens
+        if self.settings.early_stop:
+            draw = at_once(turns, wanted, lambda part: self.rollout_until(part, step))
+        else:
+            draw = in_waves(turns, wanted, lambda part: self.rollout(part, self.settings.group_size, step))
+        if len(turns) <= wanted:
+            return draw, {}
+        aborted = sum(ranks.gather([self.engine.aborted_tokens - before]))
+        return draw, draw_stats(draw, wanted, aborted)
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:
         """Every engine replica samples its share of the turns; all groups, verified, in order, on every rank."""
         self.wake(turns)
-        settings, placement = self.settings, self.engine.placement
-        costs = sampling_costs([len(turn.prompt) for turn in turns], size, settings.sampling.max_tokens)
-        shares = Shares.balanced(costs, placement)
+        shares = self.shares(turns, size)
         mine = shares.own(turns)
-        seeds = [sample_seed(settings.seed, turn.candidate.candidate_id, step) for turn in mine]
         with self.clock.phase("generate"):
-            samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, settings.sampling)
+            samples = self.sample(mine, size, step)
         with self.clock.phase("verify"):
-            groups = shares.gather(verify(mine, samples, self.scorer) if placement.first else [])
+            groups = shares.gather(verify(mine, samples, self.scorer) if self.engine.placement.first else [])
+        return self.fresh(groups)
+
+    def rollout_until(self, turns: Sequence[Turn], step: int) -> list[Group]:
+        """As `rollout`, but every rank stops when as many of its groups have variance as it has of the step's own."""
+        self.wake(turns)
+        size = self.settings.group_size
+        own, spare = (
+            self.shares(part, size).own(part)
+            for part in (turns[: self.settings.prompts], turns[self.settings.prompts :])
+        )
+        quota = Quota([*own, *spare], len(own), self.scorer)
+        # what ends first must not depend on what was cached, for a resumed run has nothing cached
+        self.engine.forget_prefixes()
+        with self.clock.phase("generate"):
+            self.sample([*own, *spare], size, step, quota)
+        return self.fresh(once(quota.groups, self.engine.placement))
+
+    def shares(self, turns: Sequence[Turn], size: int) -> Shares:
+        """Which turns each replica samples so that all end at about the same time."""
+        costs = sampling_costs([len(turn.prompt) for turn in turns], size, self.settings.sampling.max_tokens)
+        return Shares.balanced(costs, self.engine.placement)
+
+    def sample(
+        self, turns: Sequence[Turn], size: int, step: int, enough: Quota | None = None
+    ) -> list[list[Completion]]:
+        """Samples of this replica's turns, until there are enough."""
+        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in turns]
+        prompts = [list(turn.prompt) for turn in turns]
+        return self.engine.sample(prompts, seeds, size, self.settings.sampling, enough=enough)
+
+    def fresh(self, groups: list[Group]) -> list[Group]:
+        """The groups, if they were drawn with the weights of this moment."""
         check_versions((sample for group in groups for sample in group.samples), str(self.global_step))
         return groups
+
+    def routes(self, groups: Sequence[Group], step: int) -> dict[str, float]:
+        """With router replay: routes that are missing, and what replay does to the gap to the engine."""
+        stats = missing_routes(groups)
+        if stats and due(step, self.settings.probe_every):
+            with self.clock.phase("probe"):
+                stats |= replay_gap(self.policy, groups, self.settings.probe_sequences, self.grpo.temperature)
+        return stats
 
     def refresh(self, version: int, sequences: Sequence[Sequence[int]]) -> dict[str, float]:
         """Collective: the policy's weights into every engine, under a version that each sample will carry.
