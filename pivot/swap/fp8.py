@@ -1,6 +1,6 @@
 """Weights to FP8 blocks and back, bit for bit as Transformer Engine does it, on any device.
 
-The rules and where they are written (in the sources of Transformer Engine, the same from 2.9 to 2.18, and of CUDA):
+The rules and where they are written, in the sources of Transformer Engine (2.9 to 2.18) and of CUDA:
 
 - The largest magnitude of a block (amax) ignores NaN: ``transpose/quantize_transpose_square_blockwise.cu``,
   ``recipe/current_scaling.cu``. What a block has beyond the matrix's borders counts as zeros.
@@ -9,11 +9,14 @@ The rules and where they are written (in the sources of Transformer Engine, the 
   has one scale); a power of two drops the mantissa, which rounds down; amax 0 and infinity give 1. What is sent is the
   reciprocal, rounded once.
 - E8M0 scales follow ``float_to_e8m0`` in ``util/ptx.cuh``: amax times the float32 nearest to 1/448, rounded up to a
-  power of two; 2**-127 for all that is less, 2**127 for infinity. ``exp2f_rcp`` is what values are multiplied by.
+  power of two; 2**-127 for all that is less, 2**127 for infinity. Values are multiplied by ``exp2f_rcp`` of it as it is
+  from 2.13 on. Before, it was 1 for 2**-127, which makes zeros of blocks below 2.7e-36, and 0 for 2**127, which makes
+  NaN of an infinity.
 - Values are scaled in float32 and converted as ``__nv_cvt_float_to_fp8`` in ``cuda_fp8.hpp`` says: to the nearest, ties
   to even; 448 for all that is more and for infinity, 0x7F for every NaN; zero keeps its sign.
 - Back: value times scale in float32, then rounded to the dtype that is asked for
-  (``pytorch/tensor/storage/float8_blockwise_tensor_storage.py``, ``cast/mxfp8/dequantize_mxfp8.cuh``).
+  (``pytorch/tensor/storage/float8_blockwise_tensor_storage.py``, ``cast/mxfp8/dequantize_mxfp8.cuh``). E8M0 is read as
+  it is defined (OCP Microscaling, 5.4.1), which Transformer Engine does after 2.18: 2**-127 was 0 before.
 
 Transformer Engine's references in Python (``tests/pytorch/references``) differ from its kernels for blocks with NaN or
 infinity, and torch's cast makes NaN of what is over 448: the kernels are followed.
@@ -31,8 +34,8 @@ from torch.nn.functional import pad
 from pivot.swap import te
 from pivot.swap.formats import E4M3, LARGEST, Format, Quantised, Shape
 
-# values of a strip of rows that is worked on at once, in float32: the extra memory, and small enough for a cache
-_STRIP = 1 << 18
+# values of a strip of rows, which is worked on at once in float32: the extra memory is twice that
+_STRIP = 1 << 20
 _LARGEST_EXPONENT = 254  # of E8M0, with bias 127; 255 is not a number
 _MANTISSA = 0x007FFFFF  # of float32
 _HALF_SMALLEST = 0x00400000  # 2**-127 in float32, which has it as a subnormal
@@ -42,7 +45,7 @@ def quantise(tensor: Tensor, format: Format) -> Quantised:
     """A matrix in FP8.
 
     A shard whose borders lie on the grid of blocks becomes the same bytes as its region of the whole matrix (with one
-    scale a matrix there is no such shard). Beside the result it needs a few MB, or a few rows, whatever the size.
+    scale a matrix there is no such shard). Beside the result it needs 8 MB, or more where a row of blocks does.
 
     Args:
         tensor: [rows, columns], float32, bfloat16 or float16, of any strides.
@@ -67,12 +70,15 @@ def dequantise(quantised: Quantised, dtype: torch.dtype) -> Tensor:
         [rows, columns] on that device.
     """
     format, shape = quantised.format, quantised.shape
-    values, scales = quantised.payload.view(E4M3).reshape(shape), quantised.scales
+    values, scales = quantised.payload.view(torch.uint8).reshape(shape), quantised.scales
     if not format.scale.is_floating_point:
         scales = scales.view(torch.float8_e8m0fnu).float()
+    # a CPU looks values up much faster than torch casts them
+    table = torch.arange(256, dtype=torch.uint8, device=values.device).view(E4M3).float()
     result = torch.empty(shape, dtype=dtype, device=values.device)
     for rows, blocks in _strips(shape, format):
-        tiles = _tiles(values[rows], format)
+        strip = values[rows]
+        tiles = _tiles(table.index_select(0, strip.flatten().int()).view(strip.shape), format)
         tiles *= scales if format.block is None else scales[blocks, None, :, None]
         result[rows] = _matrix(tiles, result[rows])
     return result
@@ -132,10 +138,10 @@ def _amax(tiles: Tensor) -> Tensor:
 
     Where there is a NaN, it is made positive: torch's cast to e4m3 would keep its sign.
     """
-    amax: Tensor = torch.linalg.vector_norm(tiles, math.inf, dim=(1, 3))
+    amax = tiles.abs().amax((1, 3))
     if amax.isnan().any():
         broken = tiles.isnan()
-        amax = torch.linalg.vector_norm(tiles.masked_fill(broken, 0.0), math.inf, dim=(1, 3))
+        amax = tiles.masked_fill(broken, 0.0).abs().amax((1, 3))
         tiles.masked_fill_(broken, math.nan)
     return amax
 

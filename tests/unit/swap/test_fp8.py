@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from pivot.swap import fp8
 from pivot.swap.formats import BLOCK, BLOCK_POWER_OF_TWO, FORMATS, MXFP8, TENSOR, Format, Quantised
 from pivot.swap.fp8 import dequantise, quantise
 from tests.unit.swap import fp8_reference as reference
@@ -182,6 +183,30 @@ def test_strides_do_not_matter() -> None:
         found = quantise(tensor.t().contiguous().t(), format)
         assert payload(found) == payload(quantise(tensor, format))
         assert found.payload.is_contiguous()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize(("shape", "most"), [((3000, 1030), 1 << 20), ((200, 1 << 16), 128 << 16)])
+def test_float32_copies_do_not_grow_with_the_matrix(
+    monkeypatch: pytest.MonkeyPatch, name: str, shape: tuple[int, int], most: int
+) -> None:
+    """Nor do they cut it elsewhere than between blocks: strips of 2**20 values, or of one row of blocks."""
+    sizes: list[int] = []
+
+    def spied(strip: Tensor, format: Format) -> Tensor:
+        sizes.append(strip.numel())
+        return tiles(strip, format)
+
+    tiles = fp8._tiles
+    monkeypatch.setattr(fp8, "_tiles", spied)
+    tensor = spread(shape, torch.bfloat16, seed=0)
+    values = dequantise(quantise(tensor, FORMATS[name]), torch.float32)
+    assert max(sizes) <= (most if name.startswith("block") else 1 << 20)
+    assert sum(sizes) == tensor.numel() * (3 if name == "tensor" else 2)
+    monkeypatch.setattr(fp8, "_STRIP", tensor.numel() + 128 * shape[1])
+    sizes.clear()
+    assert torch.equal(dequantise(quantise(tensor, FORMATS[name]), torch.float32), values)
+    assert min(sizes) == tensor.numel()
 
 
 @pytest.mark.parametrize("shape", [(0, 64), (64, 0)])
