@@ -5,8 +5,8 @@ python -m benchmarks.swap [--megabytes 64 256 1000] [--repeats 5]
 Random Qwen3-MoE models in bfloat16, one engine a rank: on 1 rank (nothing crosses a wire), on 2 with the experts split
 over both (half of the experts cross it), and on 2 with FP8 blocks on the wire. The copy is of the same tensors, in the
 same process, in turn with the swaps. What vLLM does with its weights after they are loaded (packing, copying them to
-where its kernels look) is timed apart. The last line is JSON; with `--projection` it is followed by nothing and
-preceded by what 8 GPUs would take for Qwen3-30B-A3B.
+where its kernels look) is timed apart. Then comes what eight GPUs would take for Qwen3-30B-A3B, worked out and not
+measured. The last line is JSON.
 """
 
 import argparse
@@ -44,6 +44,7 @@ from pivot.swap.keep import WireSettings  # noqa: E402
 
 TOKENIZER = Path(__file__).resolve().parents[1] / "pivot" / "world" / "tiny-moe"
 CONTEXT = 256
+TITLE = "Seconds; over memcpy: the swap without vLLM's own post-processing, against a copy of the same tensors"
 CASES = {"1 rank": (1, None), "2 ranks": (2, None), "2 ranks, fp8": (2, "block")}
 PROBE = [[7 * i % 500 + 3 for i in range(64)]] * 2
 
@@ -191,15 +192,16 @@ def main() -> None:
         found = rank(asked.rank, asked.fp8, asked.repeats)
         (asked.rank / f"rank{ranks.rank()}.json").write_text(json.dumps(found))
         return
-    console, rows = Console(soft_wrap=True), []
+    console, rows = Console(width=180), []
     names = ("memcpy", "exchange", "quantise", "pack", "fingerprint", "assemble", "load", "post_process", "probe")
-    table = Table("case", "MB", "over the wire", *names, "swap", "without vLLM's own / memcpy", title="Seconds")
+    table = Table("case", "MB", "on wire", *names, "swap", "over memcpy", title=TITLE)
     for megabytes in asked.megabytes:
         with tempfile.TemporaryDirectory() as folder:
             write_model(Path(folder) / "model", megabytes)
             for case in CASES:
                 row = measure(case, Path(folder) / "model", asked.repeats)
                 rows.append(row)
+                print(json.dumps(row), file=sys.stderr, flush=True)  # a run of all sizes takes minutes
                 shown = [f"{row.get(name, 0.0):.3f}" for name in (*names, "swap")]
                 table.add_row(
                     case, f"{row['megabytes']:g}", f"{row['wire_megabytes']:g}", *shown, f"{row['over_memcpy']:.2f}"

@@ -46,6 +46,13 @@ class Transfer:
     Use it as a context, inside of which the engine reads it. What is wrong is collected and not raised at once, for the
     other ranks would wait for this one for ever: at its end all ranks raise together. An engine that stops reading
     stops no exchange either.
+
+    Attributes:
+        clock: Seconds by phase.
+        tensors: How many the engine was given.
+        bytes: How many of what it needs.
+        largest: Most memory that one tensor took.
+        checks: Parts whose fingerprints were compared.
     """
 
     def __init__(
@@ -58,8 +65,15 @@ class Transfer:
         version: str,
         verified: float,
     ) -> None:
-        """Args: plan; shapes of the tensors; what this rank holds; its buffers; the version of the weights; the share
-        of tensors whose fingerprints are compared, others at each version.
+        """Nothing moves before it is read.
+
+        Args:
+            plan: This rank's part.
+            shapes: Of the tensors.
+            held: What this rank holds of them now.
+            buffers: Its own, free to use.
+            version: Of the weights, the same on every rank.
+            verified: Share of the tensors whose fingerprints are compared, others at each version.
         """
         self.clock = Clock()
         self.tensors = self.bytes = self.largest = self.checks = 0
