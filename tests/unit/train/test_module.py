@@ -21,7 +21,7 @@ from tests.unit.mine.fakes import SCORER, turns
 from tests.unit.train.test_memory import Recorded
 
 SETTINGS = StepSettings(
-    seed=1, group_size=4, validation_samples=2, sampling=Sampling(1.0, 1.0, 8),
+    seed=1, prompts=3, early_stop=False, group_size=4, validation_samples=2, sampling=Sampling(1.0, 1.0, 8),
     schedule=Schedule("constant", 1e-3, 0, 10, 0.1), kl_every=0, probe_every=2, probe_always=False, probe_sequences=2,
     probe_limit=1e-3,
 )  # fmt: skip
@@ -44,6 +44,7 @@ class World:
             replace(SETTINGS, **settings),
         )  # fmt: skip
         self.placement = Placement()
+        self.aborted_tokens = 0
 
     def note(self, what: str, *needs: str) -> None:
         assert set(needs) <= self.effects.there, f"{what} while {needs} are not all there"
@@ -51,7 +52,9 @@ class World:
 
     # the engine
 
-    def sample(self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling) -> Any:
+    def sample(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling, enough: Any = None
+    ) -> Any:
         self.note("sample", "weights", "cache")
         return [[Completion((1, 2), (0.0, 0.0), f"good {i}", "stop", self.version) for i in range(n)] for _ in prompts]
 
