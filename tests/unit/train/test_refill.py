@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 
 from pivot.mine.groups import Group, Turn
+from pivot.rollout import Placement, Sampling
 from pivot.train.loader import PivotLoader
+from pivot.train.memory import State
 from pivot.train.module import PivotModule
 from pivot.train.refill import Quota, at_once, chosen, draw_stats, in_waves, varied
 from pivot.trajectory import Action, Candidate
@@ -134,6 +136,7 @@ class Engine:
 
     def __init__(self) -> None:
         self.aborted_tokens = 0
+        self.placement = Placement()
         self.seeds: list[list[int]] = []
         self.forgotten = 0
 
@@ -155,10 +158,12 @@ class Engine:
 
 
 def module(early_stop: bool) -> tuple[PivotModule, Engine]:
-    settings: Any = SimpleNamespace(seed=3, prompts=4, early_stop=early_stop, group_size=2, sampling=None)
+    sampling = Sampling(1.0, 1.0, 8)
+    settings: Any = SimpleNamespace(seed=3, prompts=4, early_stop=early_stop, group_size=2, sampling=sampling)
     engine: Any = Engine()
+    memory: Any = SimpleNamespace(state=State.GENERATING)
     nothing: Any = None
-    return PivotModule(nothing, nothing, engine, nothing, SCORER, nothing, settings), engine
+    return PivotModule(nothing, nothing, engine, memory, nothing, nothing, SCORER, nothing, settings), engine
 
 
 def loader(steps: int = 6) -> PivotLoader:
