@@ -4,10 +4,10 @@ python -m benchmarks.swap [--megabytes 64 256 1000] [--repeats 5]
 
 Random Qwen3-MoE models in bfloat16, one engine a rank: on 1 rank (nothing crosses a wire), on 2 with the experts split
 over both (half of the experts cross it), and on 2 with FP8 blocks on the wire. The copy is of the same tensors, in the
-same process, in turn with the swaps. A swap is timed twice: into plain memory, where each tensor is copied to its place and
-that is all, and into vLLM, whose loader makes fresh memory for each layer, packs it and copies it to where its kernels
-look; the last two (`post_process`) are timed apart. Then comes what eight GPUs would take for Qwen3-30B-A3B, worked out and not
-measured. The last line is JSON.
+same process, in turn with the swaps. A swap is timed twice: into plain memory, where each tensor is copied to its place
+and that is all, and into vLLM, whose loader makes fresh memory for each layer, packs it and copies it to where its
+kernels look; the last two (`post_process`) are timed apart. Then comes what eight GPUs would take for Qwen3-30B-A3B,
+worked out and not measured. The last line is JSON.
 """
 
 import argparse
