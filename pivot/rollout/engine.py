@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 import torch.distributed as dist
 
-from pivot.errors import UserError
 from pivot.rollout import readback
 from pivot.rollout.environment import prepare_environment
 from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
@@ -80,33 +79,25 @@ class Engine:
             RuntimeError: under torchrun, without the trainer's process group; or an unproven vLLM release on
                 CPU.
         """
-        if not (Path(model_path) / "config.json").is_file():
-            raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
         from pivot.rollout import start
 
-        executor = start.executor()
         self.placement = placement or Placement()
         prepare_environment()
         self._created_group = not dist.is_initialized()
         self.max_model_len = max_model_len
         self._max_num_seqs = max_num_seqs
-        asked = f"max_model_len={max_model_len}, dtype={dtype}, kv_cache_bytes={kv_cache_bytes}"
         with process_kept():
-            try:
-                self._llm = start.llm(
-                    model_path,
-                    self.placement,
-                    dtype=dtype,
-                    max_model_len=max_model_len,
-                    max_num_seqs=max_num_seqs,
-                    kv_cache_memory_bytes=kv_cache_bytes,
-                    load_format="auto" if load_weights else "dummy",
-                    enable_sleep_mode=can_sleep,
-                    share_tails=share_tails,
-                    distributed_executor_backend=executor,
-                )
-            except ValueError as error:  # how vLLM reports settings that it cannot serve
-                raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
+            self._llm = start.llm(
+                Path(model_path),
+                self.placement,
+                dtype=dtype,
+                max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs,
+                kv_cache_bytes=kv_cache_bytes,
+                load_format="auto" if load_weights else "dummy",
+                enable_sleep_mode=can_sleep,
+                share_tails=share_tails,
+            )
         self.replica = Replica(self.placement, start.group() if self.placement.tensor > 1 else None)
         self.tokenizer: Any = self._llm.get_tokenizer()
         self.weight_version = "initial" if load_weights else "none"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch.distributed as dist
 
+from pivot.errors import UserError
 from pivot.rollout.placement import Placement
 
 if TYPE_CHECKING:
@@ -38,9 +39,24 @@ def executor() -> str:
 
 
 def llm(
-    model_path: Path | str, placement: Placement, *, max_model_len: int, share_tails: bool, **arguments: Any
+    model_path: Path,
+    placement: Placement,
+    *,
+    dtype: str,
+    max_model_len: int,
+    kv_cache_bytes: int,
+    share_tails: bool,
+    **arguments: Any,
 ) -> "LLM":
-    """Builds the vLLM object with this project's settings; collective over the process group."""
+    """Builds the vLLM object with this project's settings; collective over the process group. See `Engine`.
+
+    Raises:
+        UserError: no checkpoint there, or vLLM refuses it with these settings.
+        RuntimeError: several ranks without the trainer's process group.
+    """
+    if not (model_path / "config.json").is_file():
+        raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
+    arguments["distributed_executor_backend"] = executor()
     from vllm import LLM
 
     from pivot.rollout import cpu, transport
@@ -61,16 +77,22 @@ def llm(
             arguments["block_size"] = cpu.SMALLEST_BLOCK
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)  # of vLLM's use of torch, not of ours
-        engine = LLM(
-            str(model_path),
-            max_model_len=max_model_len,
-            tensor_parallel_size=placement.tensor,
-            enable_expert_parallel=placement.expert_parallel,
-            weight_transfer_config={"backend": transport.BACKEND},
-            use_tqdm_on_load=False,
-            **SETTINGS,
-            **arguments,
-        )
+        try:
+            engine = LLM(
+                str(model_path),
+                dtype=dtype,
+                max_model_len=max_model_len,
+                kv_cache_memory_bytes=kv_cache_bytes,
+                tensor_parallel_size=placement.tensor,
+                enable_expert_parallel=placement.expert_parallel,
+                weight_transfer_config={"backend": transport.BACKEND},
+                use_tqdm_on_load=False,
+                **SETTINGS,
+                **arguments,
+            )
+        except ValueError as error:  # how vLLM reports settings that it cannot serve
+            asked = f"max_model_len={max_model_len}, dtype={dtype}, kv_cache_bytes={kv_cache_bytes}"
+            raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
     engine.init_weight_transfer_engine({"init_info": {}})
     return engine
 

@@ -52,8 +52,9 @@ def placements(path: Path, cuts: list[tuple[int, bool]]) -> dict[str, Any]:
 def placed(path: Path, tensor: int, expert_parallel: bool) -> dict[str, Any]:
     """One placement: what it draws before and after a push, what it leaves behind, and what it refuses."""
     rank, world = dist.get_rank(), dist.get_world_size()
+    policy = HfPolicy(path)
     random.seed(rank), np.random.seed(rank), torch.manual_seed(rank)  # ranks differ, as a trainer's do
-    before, policy = process_state(), HfPolicy(path)
+    before = process_state()
     placement = Placement.of(rank, world, tensor=tensor, expert_parallel=expert_parallel)
     turns, seeds = asked()
     shares = Shares.balanced(sampling_costs([len(p) for p in turns], N, HOT.max_tokens), placement)
