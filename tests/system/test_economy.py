@@ -6,17 +6,31 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from pivot.demo.run import paths
+from pivot.demo.run import CHECKPOINT
 from pivot.report.metrics import read_metrics
-from tests.system.running import SMALL, kill_when, pivot
+from pivot.trajectory.convert import convert
+from pivot.world.corpus import write_trajectories
+from pivot.world.expert import expert_trajectories
+from tests.system.running import kill_when, pivot
 
-OPTIONS = ["grpo.router_replay=true", "train.refill=1.0", "train.early_stop=true", "train.prompts_per_step=8"]
+OPTIONS = [
+    f"model.path={CHECKPOINT}",
+    "grpo.router_replay=true",
+    "train.refill=1.0",
+    "train.early_stop=true",
+    "train.prompts_per_step=8",
+    "train.steps=4",
+    "train.checkpoint_every=1",
+]
 
 
 @pytest.mark.slow
-def test_a_kill_changes_no_bit_and_every_group_is_counted(demo: Path, tmp_path: Path) -> None:
+def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path) -> None:
+    write_trajectories(expert_trajectories(30, 0, "train"), tmp_path / "train.jsonl")
+    convert([tmp_path / "train.jsonl"], tmp_path)
+    data = f"data.pivots={tmp_path / 'candidates.jsonl'}"
     runs = [tmp_path / name for name in ("whole", "killed")]
-    arguments = [("train", "--config", "demo", *SMALL, *paths(demo), *OPTIONS, f"run.dir={run}") for run in runs]
+    arguments = [("train", "--config", "demo", *OPTIONS, data, f"run.dir={run}") for run in runs]
     done = pivot(*arguments[0])
     assert done.returncode == 0, done.stdout + done.stderr
     kill_when((runs[1] / "checkpoints" / "step-000002").is_dir, *arguments[1])
