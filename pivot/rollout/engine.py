@@ -72,15 +72,13 @@ class Engine:
             max_model_len: Context length in tokens.
             max_num_seqs: Most sequences decoded together.
             kv_cache_bytes: Size of this rank's KV cache; what does not fit waits.
-            load_weights: False leaves the weights random: the first `update_weights` fills them, and until
-                then `sample` and `score` refuse.
+            load_weights: False: the first `update_weights` fills them; until then `sample` and `score` refuse.
             share_tails: Prompts share all tokens they begin with, not only whole KV blocks (`pivot.rollout.scheduler`).
             can_sleep: `sleep` and `wake` will be called; vLLM refuses it on CPU.
             routes: Completions carry the experts that their tokens went to; not with `share_tails`.
 
         Raises:
-            UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
-                architecture, context longer than the model's, cache too small for one context, routes of no experts).
+            UserError: no checkpoint there, routes of a model without experts, or settings that vLLM refuses.
             RuntimeError: no process group under torchrun, or an unproven vLLM release on CPU.
         """
         from pivot.rollout import start
