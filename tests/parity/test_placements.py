@@ -26,7 +26,10 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def worlds(checkpoint: Path) -> dict[int, list[dict[str, Any]]]:
-    return {world: launch(WORK, "placements", world, path=checkpoint, cuts=cuts) for world, cuts in CUTS.items()}
+    return {
+        world: launch(WORK, "placements", world, kind="engine", path=checkpoint, cuts=cuts)
+        for world, cuts in CUTS.items()
+    }
 
 
 @pytest.fixture(scope="module")
