@@ -13,13 +13,14 @@ The rules and where they are written, in the sources of Transformer Engine (2.9 
   from 2.13 on. Before, it was 1 for 2**-127, which makes zeros of blocks below 2.7e-36, and 0 for 2**127, which makes
   NaN of an infinity.
 - Values are scaled in float32 and converted as ``__nv_cvt_float_to_fp8`` in ``cuda_fp8.hpp`` says: to the nearest, ties
-  to even; 448 for all that is more and for infinity, 0x7F for every NaN; zero keeps its sign.
+  to even; 448 for all that is more and for infinity, 0x7F for every NaN; zero keeps its sign. torch's cast is the same
+  but for NaN, whose sign it keeps.
 - Back: value times scale in float32, then rounded to the dtype that is asked for
   (``pytorch/tensor/storage/float8_blockwise_tensor_storage.py``, ``cast/mxfp8/dequantize_mxfp8.cuh``). E8M0 is read as
   it is defined (OCP Microscaling, 5.4.1), which Transformer Engine does after 2.18: 2**-127 was 0 before.
 
 Transformer Engine's references in Python (``tests/pytorch/references``) differ from its kernels for blocks with NaN or
-infinity, and torch's cast makes NaN of what is over 448: the kernels are followed.
+infinity: the kernels are followed.
 """
 
 from __future__ import annotations
@@ -100,7 +101,7 @@ def _quantise(tensor: Tensor, format: Format) -> Quantised:
         if format.block is not None:
             factor, scales[blocks] = _factors(amax, format, tensor.dtype)
             factor = factor[:, None, :, None]
-        payload[rows] = _matrix(tiles.mul_(factor).clamp_(-LARGEST, LARGEST), payload[rows])
+        payload[rows] = _matrix(tiles.mul_(factor), payload[rows])
     return Quantised(payload, scales, shape, format)
 
 
@@ -136,7 +137,7 @@ def _matrix(tiles: Tensor, like: Tensor) -> Tensor:
 def _amax(tiles: Tensor) -> Tensor:
     """The largest magnitude in each block [R, r, C, c] -> [R, C], of what is a number.
 
-    Where there is a NaN, it is made positive: torch's cast to e4m3 would keep its sign.
+    Every NaN is made positive on the way, for the cast to e4m3.
     """
     amax = tiles.abs().amax((1, 3))
     if amax.isnan().any():

@@ -106,6 +106,16 @@ def test_an_engine_with_that_configuration_agrees(name: str, keep: tuple[str, ..
     check_engine(small(), settings, quantization_config(small(), settings))
 
 
+@pytest.mark.parametrize("ignored", [["self_attn", "mlp.gate", "lm_head"], ["*self_attn*", "*.gate", "lm_head"]])
+def test_mxfp8_is_left_out_by_parts_of_names_and_patterns(ignored: list[str]) -> None:
+    engine = {"quant_method": "mxfp8", "ignored_layers": ignored}
+    check_engine(small(), WireSettings(MXFP8, ("*.self_attn.*",)), engine)
+    with pytest.raises(SwapError, match=r"self_attn\.q_proj\.weight is sent in FP8 blocks of 1x32, but"):
+        check_engine(small(), WireSettings(MXFP8), engine)
+    with pytest.raises(SwapError, match=r"mlp\.gate\.weight is sent as it is, but the engine expects it in FP8"):
+        check_engine(small(), FP8, config(modules_to_not_convert=ignored[1:]))
+
+
 def config(**changes: Any) -> dict[str, Any]:
     found = quantization_config(small(), FP8)
     assert found is not None

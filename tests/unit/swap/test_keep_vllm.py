@@ -75,6 +75,17 @@ def test_vllm_decides_as_the_wire_does(name: str, family: str, keep: tuple[str, 
     assert skips(engine, "lm_head")
 
 
+@pytest.mark.parametrize("ignored", [["self_attn", "mlp.gate"], ["*self_attn*", "*.gate"]])
+def test_vllm_leaves_out_parts_of_names_only_for_mxfp8(ignored: list[str]) -> None:
+    """As ``check_engine`` takes it."""
+    mx = engine_config({"quant_method": "mxfp8", "ignored_layers": ignored})
+    block = engine_config({"quant_method": "fp8", "activation_scheme": "dynamic", "modules_to_not_convert": ignored})
+    for module in ("self_attn.qkv_proj", "self_attn.o_proj", "mlp.gate"):
+        assert skips(mx, f"{LAYER}.{module}")
+        assert not skips(block, f"{LAYER}.{module}")
+    assert not skips(mx, f"{LAYER}.mlp.experts")
+
+
 def test_vllm_reads_the_values_as_they_are_read_here() -> None:
     from vllm.model_executor.layers.quantization.utils import mxfp8_utils
     from vllm.model_executor.layers.quantization.utils.quant_utils import GroupShape, scaled_dequantize
