@@ -199,7 +199,7 @@ class Transfer:
     def _take(self, step: Step, marks: Mapping[int, int]) -> Tensor | None:
         """Takes what came of a tensor; the tensor once all of it is there."""
         name = step.name
-        if name not in self._plan.needs:
+        if name not in self._plan.needs or not (step.takes or step.last):
             return None
         wire, whole = self._plan.wires[name], Region.whole(self._shapes[name])
         if wire == Wire(wire.dtype) and [copy.region for copy in step.takes] == [whole] and name not in self._open:
