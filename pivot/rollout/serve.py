@@ -1,6 +1,7 @@
 """Starts, watches and stops a vLLM server of this project's settings: a process of its own on this machine."""
 
 import ctypes
+import importlib.util
 import os
 import signal
 import socket
@@ -19,6 +20,13 @@ from pivot.rollout.start import SETTINGS
 
 START_SECONDS = 1800.0  # a large checkpoint is read for minutes
 STOP_SECONDS = 30.0
+PACKAGES = {
+    "uvicorn": "uvicorn",
+    "watchfiles": "watchfiles",
+    "prometheus_fastapi_instrumentator": "prometheus-fastapi-instrumentator",
+}
+"""Module -> package: what vLLM's server imports and its colocated engine does not; `make install` leaves them out."""
+
 _TERMINATE_ME = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 # What a launcher tells its ranks, and what a colocated engine has set: the server is neither.
 _NOT_INHERITED = ("RANK", "WORLD_SIZE", "LOCAL_", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_", "SLURM_", "PMI")
@@ -48,6 +56,20 @@ def environment(current: Mapping[str, str]) -> dict[str, str]:
     }
 
 
+def check_installed() -> None:
+    """Refuses to start a server in an environment that has only what a colocated engine needs.
+
+    Raises:
+        UserError: naming the packages.
+    """
+    missing = [package for module, package in PACKAGES.items() if importlib.util.find_spec(module) is None]
+    if missing:
+        raise UserError(
+            f"vLLM's server needs packages that are not installed: pip install --no-deps {' '.join(missing)}; or "
+            "evaluate with colocated engines (evaluate.server=null)"
+        )
+
+
 @contextmanager
 def serve(model_path: Path | str, log: Path, **settings: Any) -> Iterator[str]:
     """A server that answers while the block lasts; yields its address.
@@ -58,8 +80,10 @@ def serve(model_path: Path | str, log: Path, **settings: Any) -> Iterator[str]:
         **settings: vLLM's engine arguments by their Python names.
 
     Raises:
-        UserError: it ended before it answered, or did not answer in time, with the end of its log.
+        UserError: packages of vLLM's server are missing; or it ended before it answered, or did not answer in time,
+            with the end of its log.
     """
+    check_installed()
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = int(probe.getsockname()[1])

@@ -197,6 +197,15 @@ def test_the_command_line_has_the_projects_settings() -> None:
         assert part in pairs
 
 
+def test_packages_of_the_server_that_are_missing_are_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(serve, "PACKAGES", {"json": "json", "not_there": "not-there"})
+    with (
+        pytest.raises(UserError, match=r"pip install --no-deps not-there; or .*server=null"),
+        serve.serve("x", tmp_path),
+    ):
+        pass
+
+
 def test_a_server_is_no_rank() -> None:
     ours = {"RANK": "1", "LOCAL_WORLD_SIZE": "2", "MASTER_PORT": "1", "TORCHELASTIC_RUN_ID": "x", "SLURM_PROCID": "1"}
     engines = {"VLLM_ENABLE_V1_MULTIPROCESSING": "0", "VLLM_DIST_IDENT": "x"}
@@ -232,6 +241,7 @@ def test_a_started_server_and_its_workers_are_stopped(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, temper: str
 ) -> None:
     log = tmp_path / "logs" / "server.log"
+    monkeypatch.setattr(serve, "PACKAGES", {})
     monkeypatch.setattr(serve, "STOP_SECONDS", 0.5)
     monkeypatch.setattr(serve, "command", lambda path, port: [sys.executable, "-c", STUB, str(port), temper])
     with serve.serve("there", log) as url:
@@ -247,6 +257,7 @@ def test_a_started_server_and_its_workers_are_stopped(
 
 def test_a_server_that_does_not_come_up_shows_its_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     code = "print('out of luck'); raise SystemExit(3)"
+    monkeypatch.setattr(serve, "PACKAGES", {})
     monkeypatch.setattr(serve, "command", lambda path, port: [sys.executable, "-c", code])
     with pytest.raises(UserError, match=r"(?s)ended with status 3 .*out of luck"), serve.serve("x", tmp_path / "log"):
         pass
