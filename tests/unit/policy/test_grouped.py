@@ -97,7 +97,7 @@ def test_megatron_names_the_weights_so() -> None:
     source = inspect.getsource(TEGroupedMLP.__init__)
     for name in ("linear_fc1", "linear_fc2"):
         assert f"self.{name} = " in source
-    assert 'full_state_dict[f"weight{gemm_idx}"]' in inspect.getsource(transformer_engine)
+    assert 'f"{prefix}weight{gemm_idx}": sub_sd[f"{gemm_idx}.weight"]' in inspect.getsource(transformer_engine)
 
 
 @pytest.mark.parametrize("coefficient", [0.0, 0.1])
