@@ -104,8 +104,8 @@ def test_thirty_kills_change_nothing(demo: Path, tmp_path: Path) -> None:
 def test_a_finished_store_is_selected_from_anew_without_an_engine(demo: Path, tmp_path: Path) -> None:
     shutil.copytree(demo / "mine", tmp_path / "mine")
     # No engine could start with this cache.
-    done = pivot(*arguments(demo, tmp_path, "data.limit=160", "mine.select=tau_as_run", "mine.max_mean=0.5", "mine.per_trajectory=1",
-                            "parallel.ranks=1", "rollout.kv_cache_mb=0"))  # fmt: skip
+    done = pivot(*arguments(demo, tmp_path, "data.limit=160", "mine.select=tau_as_run", "mine.max_mean=0.5",
+                            "mine.per_trajectory=1", "parallel.ranks=1", "rollout.kv_cache_mb=0"))  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     assert records(tmp_path) == records(demo)
     rows = [json.loads(line)["pivot"] for line in lines(tmp_path / "pivots.jsonl")]
