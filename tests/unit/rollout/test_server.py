@@ -189,7 +189,7 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: p
 def test_the_command_line_has_the_projects_settings() -> None:
     line = serve.command("there", 8000, dtype="float32", enable_expert_parallel=False, max_model_len=64)
     assert line[:7] == [
-        sys.executable, "-m", "pivot.rollout.serve", "serve", "there", "--served-model-name", "model"
+        sys.executable, "-m", "pivot.rollout.serve", "--model", "there", "--served-model-name", "model"
     ]  # fmt: skip
     pairs = " ".join(line[7:])
     for part in ("--host 127.0.0.1", "--port 8000", "--dtype float32", "--no-enable-expert-parallel",
