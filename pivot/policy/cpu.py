@@ -127,7 +127,7 @@ def known(release: str) -> str:
     if release not in RELEASES:
         raise ContractError(
             f"pivot/policy/patches.py knows megatron-core {' and '.join(RELEASES)}, not {release}: pip install "
-            f"megatron-core=={RELEASES[0]} (any Python here) or megatron-core=={RELEASES[-1]} (Python 3.12), or add "
+            f"megatron-core=={RELEASES[0]} (Python 3.11) or megatron-core=={RELEASES[-1]} (Python 3.12), or add "
             "its lines to that table (tests/parity/test_contract.py says which are wrong)"
         )
     return release
