@@ -23,7 +23,7 @@ install:  ## make .venv with the pinned CPU stack (again when the lock changed; 
 demo: install  ## the whole loop on a laptop CPU: mine, train, evaluate, report (runs/demo)
 	@.venv/bin/pivot demo
 
-test: install  ## the test suite, under 15 minutes on two cores
+test: install  ## the test suite, about 15 minutes on two cores
 	@.venv/bin/python -m pytest
 
 test-slow: install  ## the long proofs that `make test` runs a short form of: 30 kills, 20,000 hostile inputs

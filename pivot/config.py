@@ -273,6 +273,8 @@ def check(config: Config) -> None:
          "skip or truncate"),
         ("evaluate.server", config.evaluate.server, config.evaluate.server in (None, "start") or
          str(config.evaluate.server).startswith(("http://", "https://")), "null, start or an http(s) address"),
+        ("evaluate.server", config.evaluate.server, config.evaluate.server in (None, "start") or
+         len(config.evaluate.models) < 2, "null or start with several evaluate.models: an address serves one of them"),
         *grpo_rules(dataclasses.asdict(config.grpo)),
         *optimizer_rules(config.optimizer),
         *precision_rules(config.precision, config.model.dtype),

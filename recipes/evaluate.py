@@ -14,13 +14,14 @@ from torch import Tensor
 
 from pivot import ranks
 from pivot.config import Config
+from pivot.engines import open_engine
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
 from pivot.report.terminal import print_evaluation
-from pivot.rollout import Engine, Placement, Sampling, prepare_environment
+from pivot.rollout import Placement, Sampling, prepare_environment
 from pivot.rollout.types import Sampler
 from pivot.shares import Shares, once
 from pivot.swap import Manifest
@@ -55,19 +56,9 @@ def main(config: Config) -> None:
 
 def colocated(config: Config) -> Iterator[tuple[str, Sampler]]:
     """Every model in turn, in one engine a replica; collective."""
-    models, rollout = config.evaluate.models, config.rollout
+    models = config.evaluate.models
     first = next(iter(models.values()))
-    engine = Engine(
-        first,
-        placement=Placement.of(
-            ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel
-        ),
-        dtype=config.model.dtype,
-        max_model_len=rollout.max_model_len,
-        max_num_seqs=rollout.max_num_seqs,
-        kv_cache_bytes=rollout.kv_cache_mb << 20,
-        load_weights=False,
-    )
+    engine = open_engine(first, config.model.dtype, config.rollout, load_weights=False)
     manifest = Manifest.from_checkpoint(first)
     for name, path in models.items():
         engine.update_weights(manifest.check(read_weights(Path(path))), name)
@@ -80,8 +71,6 @@ def served(config: Config, address: str) -> Iterator[tuple[str, Sampler]]:
     from pivot.rollout.server import Server
 
     models, rollout = config.evaluate.models, config.rollout
-    if address != "start" and len(models) > 1:
-        raise UserError(f"evaluate.server={address} serves one model, evaluate.models names {len(models)}: name it")
     for name, path in models.items():
         with ExitStack() as stack:
             url = address

@@ -17,6 +17,7 @@ from rich.console import Console
 
 from pivot import ranks
 from pivot.config import Config
+from pivot.engines import open_engine
 from pivot.layout import Layout
 from pivot.mine.adaptive import Plan
 from pivot.mine.fingerprint import fingerprint, prompt_sha
@@ -32,7 +33,7 @@ from pivot.mine.turns import Encoded, encode, read_candidates
 from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Placement, Sampling, prepare_environment
+from pivot.rollout import Sampling, prepare_environment
 from pivot.shares import Shares, once, sampling_costs
 from pivot.verify import Verifiers, build_verifiers
 
@@ -114,16 +115,8 @@ def sampling(config: Config) -> Sampling:
 def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> Prefill:
     """Profile this rank's share of the job; collective over the job's ranks."""
     rollout = config.rollout
-    placement = Placement.of(ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel)
-    engine = Engine(
-        config.model.path,
-        placement=placement,
-        dtype=config.model.dtype,
-        max_model_len=rollout.max_model_len,
-        max_num_seqs=rollout.max_num_seqs,
-        kv_cache_bytes=rollout.kv_cache_mb << 20,
-        share_tails=True,
-    )
+    engine = open_engine(config.model.path, config.model.dtype, rollout, share_tails=True)
+    placement = engine.placement
     scorer = Scorer(action_parser(config.prompt.tool_parser, engine.tokenizer), verifiers)
     store = Path(config.mine.store)
     # In prefix order a neighbour's prompt is cached, so a share is a run of neighbours.

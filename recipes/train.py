@@ -12,6 +12,7 @@ from torch.utils.data import DataLoader
 
 from pivot import ranks
 from pivot.config import Config, GrpoSection
+from pivot.engines import open_engine
 from pivot.grpo.losses import Clip, Kl
 from pivot.grpo.mismatch import Correction
 from pivot.grpo.objective import Objective
@@ -21,7 +22,7 @@ from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Placement, Sampling, prepare_environment
+from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest, SwapSettings, open_swap
 from pivot.swap.formats import FORMATS
 from pivot.swap.keep import WireSettings
@@ -74,20 +75,9 @@ def main(config: Config) -> None:
 
 def start_engine(config: Config, can_sleep: bool) -> Engine:
     """The colocated engine without weights: the first swap fills it."""
-    rollout = config.rollout
-    return Engine(
-        config.model.path,
-        placement=Placement.of(
-            ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel
-        ),
-        dtype=config.model.dtype,
-        max_model_len=rollout.max_model_len,
-        max_num_seqs=rollout.max_num_seqs,
-        kv_cache_bytes=rollout.kv_cache_mb << 20,
-        load_weights=False,
-        can_sleep=can_sleep,
-        routes=config.grpo.router_replay,
-    )
+    routes = config.grpo.router_replay
+    model = config.model
+    return open_engine(model.path, model.dtype, config.rollout, load_weights=False, can_sleep=can_sleep, routes=routes)
 
 
 def kl_every(config: Config) -> int:

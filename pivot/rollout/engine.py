@@ -98,7 +98,7 @@ class Engine:
                 load_format="auto" if load_weights else "dummy",
                 enable_sleep_mode=can_sleep,
                 share_tails=share_tails,
-                **route_arguments(routes, share_tails),
+                **route_arguments(routes, share_tails, self.placement.tensor),
             )
             self._routes = route_source(self._llm) if routes else None
         self.replica = Replica(self.placement, start.group() if self.placement.tensor > 1 else None)

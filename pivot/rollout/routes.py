@@ -11,6 +11,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from pivot.errors import UserError
+
 Rows = NDArray[np.int16]
 """[tokens, layers, topk] experts by their number among all of a layer, whichever rank of the engine holds them."""
 
@@ -103,14 +105,19 @@ def checked(rows: NDArray[Any] | None, tokens: int) -> Rows:
     return rows.astype(np.int16, copy=False)
 
 
-def route_arguments(wanted: bool, share_tails: bool) -> dict[str, Any]:
+def route_arguments(wanted: bool, share_tails: bool, tensor: int) -> dict[str, Any]:
     """Engine arguments that make vLLM return routes.
 
     Raises:
         RuntimeError: with the scheduler that shares tails: it copies KV blocks in part, and routes do not follow.
+        UserError: on CUDA with a replica of several ranks: vLLM 0.32.0 has routes on the first of them only.
     """
     from pivot.rollout import cpu
 
+    if wanted and tensor > 1 and not cpu.on_cpu():
+        raise UserError(
+            f"grpo.router_replay with rollout.tensor {tensor}: vLLM has no routes there; set rollout.tensor=1"
+        )
     if wanted and share_tails:
         raise RuntimeError("routes of tokens in shared block tails are not known: use one of routes and share_tails")
     return {"enable_return_routed_experts": True} if wanted and not cpu.on_cpu() else {}

@@ -98,7 +98,7 @@ class PivotModule(pl.LightningModule):
             draw = in_waves(turns, wanted, lambda part: self.rollout(part, self.settings.group_size, step))
         if len(turns) <= wanted:
             return draw, {}
-        aborted = sum(ranks.gather([self.engine.aborted_tokens - before]))
+        aborted = sum(once([self.engine.aborted_tokens - before], self.engine.placement))
         return draw, draw_stats(draw, wanted, aborted)
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from tests.parity.cases import RANKS, SHORT_STREAMED, STEPS, STREAMED, balanced_for, computed_for, slow_selected
 from tests.parity.launch import launch
+from tests.parity.swap_checkpoint import make_checkpoint
 
 sys.path.insert(0, str(Path(__file__).parent))
 
@@ -92,6 +93,14 @@ def moe(tmp_path_factory: pytest.TempPathFactory) -> Reference:
     model = Qwen3MoeForCausalLM(config).eval()
     _shake(model)
     return _reference(model, tmp_path_factory.mktemp("moe"))
+
+
+@pytest.fixture(scope="session")
+def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The checkpoint of the tests with engines."""
+    path = tmp_path_factory.mktemp("tiny")
+    make_checkpoint(path)
+    return path
 
 
 @pytest.fixture(scope="session")

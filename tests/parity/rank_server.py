@@ -9,13 +9,13 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
-import signal
 import sys
-import time
-import traceback
+from multiprocessing import get_context
+from multiprocessing.connection import wait
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+FORK = get_context("fork")
 GRACE = 2.0  # seconds in which the other ranks may say what they think of a rank's failure
 
 
@@ -49,29 +49,26 @@ def serve(kind: str) -> None:
 
 def run(job: dict[str, Any]) -> int | None:
     """All ranks of a job: the first that failed, or None."""
-    ranks = {fork(job, rank): rank for rank in range(job["ranks"])}
-    first = deadline = None
-    while ranks:
-        pid, status = os.waitpid(-1, os.WNOHANG)
-        if pid in ranks:
-            rank = ranks.pop(pid)
-            if status and first is None:
-                first, deadline = rank, time.monotonic() + GRACE
-        elif deadline is not None and time.monotonic() > deadline:
-            for other in ranks:
-                os.kill(other, signal.SIGKILL)
-            deadline = None
-        elif not pid:
-            time.sleep(0.01)
+    ranks = [FORK.Process(target=one, args=(job, rank)) for rank in range(job["ranks"])]
+    for process in ranks:
+        process.start()
+    first = None
+    running = {process.sentinel: rank for rank, process in enumerate(ranks)}
+    while running:
+        ended = wait(list(running), GRACE if first is not None else None)
+        if not ended:
+            for rank in running.values():
+                ranks[rank].kill()
+        for sentinel in ended:
+            rank = running.pop(sentinel)  # type: ignore[call-overload]
+            ranks[rank].join()
+            if ranks[rank].exitcode and first is None:
+                first = rank
     return first
 
 
-def fork(job: dict[str, Any], rank: int) -> int:
-    """The process of one rank."""
-    sys.stdout.flush()
-    pid = os.fork()
-    if pid:
-        return pid
+def one(job: dict[str, Any], rank: int) -> None:
+    """One rank of a job, in a process of its own."""
     world = str(job["ranks"])
     places = {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": world, "LOCAL_WORLD_SIZE": world}
     # the server's settings for torch and vLLM stay: they have been read
@@ -81,20 +78,7 @@ def fork(job: dict[str, Any], rank: int) -> int:
     log = os.open(f"rank{rank}.log", os.O_WRONLY | os.O_CREAT)
     os.dup2(log, 1)
     os.dup2(log, 2)
-    status = 1
-    try:
-        work(job["file"], job["function"], Path(job["folder"]))
-        status = 0
-    except BaseException:  # noqa: BLE001  # nothing of a rank may run on as a second server
-        traceback.print_exc()
-    leave(status)
-
-
-def leave(status: int) -> NoReturn:
-    """Ends a forked process without the server's exit handlers."""
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(status)
+    work(job["file"], job["function"], Path(job["folder"]))
 
 
 def work(file: str, function: str, folder: Path) -> None:

@@ -3,8 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 VOCAB, EOS = 512, 2
+COMMON: dict[str, Any] = {
+    "vocab_size": VOCAB,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 2048,
+    "initializer_range": 0.1,
+    "eos_token_id": EOS,
+    "bos_token_id": None,
+    "pad_token_id": 0,
+}
+EXPERTS: dict[str, Any] = {
+    "num_hidden_layers": 4,
+    "num_experts_per_tok": 2,
+    "norm_topk_prob": True,
+    "tie_word_embeddings": False,
+}
 
 
 def make_checkpoint(path: Path) -> None:
@@ -26,23 +43,7 @@ def make_checkpoint(path: Path) -> None:
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|im_end|>", pad_token="<|endoftext|>")
     torch.manual_seed(0)
     config = Qwen3MoeConfig(
-        vocab_size=VOCAB,
-        hidden_size=64,
-        intermediate_size=128,
-        moe_intermediate_size=64,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        num_experts=8,
-        num_experts_per_tok=2,
-        max_position_embeddings=2048,
-        norm_topk_prob=True,
-        tie_word_embeddings=False,
-        initializer_range=0.1,
-        eos_token_id=EOS,
-        bos_token_id=None,
-        pad_token_id=0,
+        **COMMON, **EXPERTS, hidden_size=64, intermediate_size=128, moe_intermediate_size=64, head_dim=32, num_experts=8
     )
     Qwen3MoeForCausalLM(config).save_pretrained(path)
     tokenizer.save_pretrained(path)
@@ -55,19 +56,7 @@ def make_tied_checkpoint(path: Path, tokenizer_of: Path) -> None:
 
     torch.manual_seed(0)
     config = LlamaConfig(
-        vocab_size=VOCAB,
-        hidden_size=64,
-        intermediate_size=128,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        head_dim=32,
-        max_position_embeddings=2048,
-        tie_word_embeddings=True,
-        initializer_range=0.1,
-        eos_token_id=EOS,
-        bos_token_id=None,
-        pad_token_id=0,
+        **COMMON, hidden_size=64, intermediate_size=128, num_hidden_layers=2, head_dim=32, tie_word_embeddings=True
     )
     LlamaForCausalLM(config).save_pretrained(path)
     AutoTokenizer.from_pretrained(tokenizer_of).save_pretrained(path)
@@ -80,23 +69,13 @@ def make_large_checkpoint(path: Path, tokenizer_of: Path) -> None:
 
     torch.manual_seed(0)
     config = Qwen3MoeConfig(
-        vocab_size=VOCAB,
+        **COMMON,
+        **EXPERTS,
         hidden_size=128,
         intermediate_size=256,
         moe_intermediate_size=256,
-        num_hidden_layers=4,
-        num_attention_heads=4,
-        num_key_value_heads=2,
         head_dim=64,
         num_experts=16,
-        num_experts_per_tok=2,
-        max_position_embeddings=2048,
-        norm_topk_prob=True,
-        tie_word_embeddings=False,
-        initializer_range=0.1,
-        eos_token_id=EOS,
-        bos_token_id=None,
-        pad_token_id=0,
     )
     Qwen3MoeForCausalLM(config).save_pretrained(path)
     AutoTokenizer.from_pretrained(tokenizer_of).save_pretrained(path)

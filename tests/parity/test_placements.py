@@ -9,19 +9,11 @@ import pytest
 
 from tests.parity.launch import launch
 from tests.parity.placement_workers import LENGTHS, N
-from tests.parity.swap_checkpoint import make_checkpoint
 
 WORK = Path(__file__).with_name("placement_workers.py")
 CUTS = {1: [(1, False)], 2: [(1, False), (2, False), (2, True)], 4: [(2, True)]}
 ALL = [(world, *cut) for world, cuts in CUTS.items() for cut in cuts]
 Found = dict[tuple[int, int, bool], list[dict[str, Any]]]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(path)
-    return path
 
 
 @pytest.fixture(scope="module")

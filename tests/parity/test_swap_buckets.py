@@ -12,7 +12,7 @@ import pytest
 from pivot.layout import Layout
 from pivot.swap import EngineShape
 from tests.parity.launch import launch
-from tests.parity.swap_checkpoint import make_checkpoint, make_large_checkpoint
+from tests.parity.swap_checkpoint import make_large_checkpoint
 
 WORK = Path(__file__).with_name("bucket_workers.py")
 TWO = [Layout(tensor=2), Layout(pipeline=2), Layout(expert=2), Layout(tensor=2, expert=2)]
@@ -31,13 +31,6 @@ PAIRS_OF_FOUR = [
     (Layout(expert=4), EngineShape(2, False, 2, 8)),
 ]
 QUANTISED = [(Layout(expert=2), WHOLE), (Layout(tensor=2, expert_tensor=2), WHOLE), (Layout(pipeline=2), WHOLE)]
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -8,16 +8,9 @@ from typing import Any
 import pytest
 
 from tests.parity.launch import launch
-from tests.parity.swap_checkpoint import make_checkpoint, make_tied_checkpoint
+from tests.parity.swap_checkpoint import make_tied_checkpoint
 
 WORK = Path(__file__).with_name("swap_workers.py")
-
-
-@pytest.fixture(scope="module")
-def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("tiny")
-    make_checkpoint(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -155,3 +155,20 @@ def test_a_saved_configuration_loads_to_the_same(tmp_path: Path) -> None:
 
 def test_the_formats_of_the_swap_are_those_that_exist() -> None:
     assert set(FP8) == set(FORMATS)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["train.early_stop=true"], "false with train.refill=0"),
+        (["train.early_stop=true", "train.refill=1", "rollout.tensor=2"], "false with rollout.tensor above 1"),
+        (["evaluate.server=localhost"], "null, start or an http"),
+        (
+            ["evaluate.server=http://localhost:8000", "evaluate.models={a: x, b: y}"],
+            "null or start with several evaluate.models",
+        ),
+    ],
+)
+def test_settings_that_do_not_go_together(changes: list[str], said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        load(None, changes)

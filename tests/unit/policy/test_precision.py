@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import importlib.util
 import json
-import os
 import re
 import typing
 from pathlib import Path
@@ -265,17 +263,6 @@ def test_versions_of_transformer_engine_are_those_that_megatron_asks_for() -> No
     assert 'is_te_min_version("2.1.0")' in source
 
 
-def sources() -> Path | None:
-    """Where Transformer Engine's Python sources are: PIVOT_TE_SOURCES, or where it is installed."""
-    if "PIVOT_TE_SOURCES" in os.environ:
-        return Path(os.environ["PIVOT_TE_SOURCES"])
-    spec = importlib.util.find_spec("transformer_engine")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent.parent
-
-
-@pytest.mark.skipif(sources() is None, reason="no sources of Transformer Engine: install it or set PIVOT_TE_SOURCES")
-def test_the_recorded_signatures_are_those_of_the_sources() -> None:
-    root = sources()
-    assert root is not None
-    assert (root / QUANTIZATION).is_file()
-    assert extract(root) in SIGNATURES.values(), "record this version with te_signatures.py, then run these tests again"
+def test_the_recorded_signatures_are_those_of_the_sources(te_sources: Path) -> None:
+    assert (te_sources / QUANTIZATION).is_file()
+    assert extract(te_sources) in SIGNATURES.values(), "record this version with te_signatures.py"

@@ -8,8 +8,19 @@ from typing import Any
 import numpy as np
 import pytest
 
+from pivot.errors import UserError
+from pivot.rollout import cpu
 from pivot.rollout.cpu_routes import RouteRecorder
-from pivot.rollout.routes import MISSING, NativeRoutes, Routes, Rows, checked, missing_share, of_group
+from pivot.rollout.routes import (
+    MISSING,
+    NativeRoutes,
+    Routes,
+    Rows,
+    checked,
+    missing_share,
+    of_group,
+    route_arguments,
+)
 
 
 def rows(*firsts: int) -> Rows:
@@ -141,3 +152,10 @@ def test_routers_that_report_other_rows_than_the_step_has_are_an_error(runner: R
     scheduled = SimpleNamespace(total_num_scheduled_tokens=3, num_scheduled_tokens={"0-a": 3})
     with pytest.raises(RuntimeError, match=r"routers reported \{0: 2, 1: 2\} \(layer: rows\) in a step of 3 tokens"):
         runner.execute_model(scheduled)
+
+
+def test_a_replica_of_several_ranks_has_no_routes_on_cuda(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "on_cpu", lambda: False)
+    assert route_arguments(True, False, 1) == {"enable_return_routed_experts": True}
+    with pytest.raises(UserError, match=r"rollout\.tensor 2: vLLM has no routes there; set rollout\.tensor=1"):
+        route_arguments(True, False, 2)

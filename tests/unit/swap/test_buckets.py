@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import islice
 
 import pytest
 import torch
@@ -13,6 +12,7 @@ from pivot.region import Region
 from pivot.swap import BucketSwap, EngineShape, Gathered, Manifest, SwapError, SwapSettings, blame, marks, open_swap
 from pivot.swap.formats import FORMATS
 from pivot.swap.keep import WireSettings
+from tests.unit.swap.sink import Sink
 
 FUSED = torch.randn(512, 256, generator=torch.Generator().manual_seed(0))
 NORM = torch.arange(256.0)
@@ -39,17 +39,6 @@ class Source:
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         yield from ((GATE, FUSED[:256]), (UP, FUSED[256:]), (LAST, NORM))
-
-
-class Sink:
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
-        self.got: dict[str, Tensor] = {}
-        self.version = ""
-
-    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
-        self.got = dict(islice(weights, self.limit))
-        self.version = version
 
 
 def swap_of(source: Source, **settings: object) -> BucketSwap:

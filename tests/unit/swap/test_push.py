@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import Tensor
 
 from pivot.swap import Manifest, SwapError, push
+from tests.unit.swap.sink import Sink
 
 WEIGHTS = {"a": torch.ones(2, 3), "b": torch.ones(4, dtype=torch.bfloat16)}
 MANIFEST = Manifest({"a": (2, 3), "b": (4,)}, {})
@@ -21,19 +21,6 @@ class Source:
 
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         return iter(self.weights.items())
-
-
-class Sink:
-    """Reads at most `limit` tensors."""
-
-    def __init__(self, limit: int | None = None) -> None:
-        self.limit = limit
-        self.got: dict[str, Tensor] = {}
-        self.version = ""
-
-    def update_weights(self, weights: Iterable[tuple[str, Tensor]], version: str) -> None:
-        self.got = dict(islice(weights, self.limit))
-        self.version = version
 
 
 def test_everything_goes_over() -> None:

@@ -147,20 +147,9 @@ def test_quantizers_are_made_for_the_format(monkeypatch: pytest.MonkeyPatch) -> 
     ]  # fmt: skip
 
 
-def sources() -> Path | None:
-    """Where Transformer Engine's Python sources are: PIVOT_TE_SOURCES, or where it is installed."""
-    if "PIVOT_TE_SOURCES" in os.environ:
-        return Path(os.environ["PIVOT_TE_SOURCES"])
-    spec = importlib.util.find_spec("transformer_engine")
-    return None if spec is None or spec.origin is None else Path(spec.origin).parent.parent
-
-
-@pytest.mark.skipif(sources() is None, reason="no sources of Transformer Engine: install it or set PIVOT_TE_SOURCES")
-def test_the_recorded_quantizers_are_those_of_the_sources() -> None:
-    root = sources()
-    assert root is not None
-    assert (root / PACKAGE).is_dir()
-    assert extract(root) in RECORDED.values(), "record this version with te_quantizers.py, then run these tests again"
+def test_the_recorded_quantizers_are_those_of_the_sources(te_sources: Path) -> None:
+    assert (te_sources / PACKAGE).is_dir()
+    assert extract(te_sources) in RECORDED.values(), "record this version with te_quantizers.py"
 
 
 @pytest.mark.skipif(

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -51,29 +52,27 @@ class World:
 
     def run(self, work: Callable[[], Any]) -> list[Any]:
         """What `work` returns on each rank."""
-        results: list[Any] = [None] * self.size
 
-        def start(rank: int) -> None:
+        def start(rank: int) -> Any:
             self.local.rank = rank
-            try:
-                results[rank] = work()
-            except BaseException as error:  # noqa: BLE001 - handed to the test below, and nobody waits for ever
-                results[rank] = error
+            return work()
+
+        def ended(done: Future[Any]) -> None:
+            if done.exception() is not None:  # nobody waits for ever
                 self.barrier.abort()
 
-        threads = [threading.Thread(target=start, args=(rank,)) for rank in range(self.size)]
-        with pytest.MonkeyPatch.context() as patch:
+        with pytest.MonkeyPatch.context() as patch, ThreadPoolExecutor(self.size) as pool:
             patch.setattr(update_module, "data_parallel_rank", self.rank)
             patch.setattr(update_module, "data_parallel_size", lambda: self.size)
             patch.setattr(update_module.ranks, "gather", self.gather)
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-        for error in results:
-            if isinstance(error, Exception) and not isinstance(error, threading.BrokenBarrierError):
+            ranks = [pool.submit(start, rank) for rank in range(self.size)]
+            for rank in ranks:
+                rank.add_done_callback(ended)
+        errors = [rank.exception() for rank in ranks]
+        for error in errors:
+            if error is not None and not isinstance(error, threading.BrokenBarrierError):
                 raise error
-        return results
+        return [rank.result() for rank in ranks]
 
 
 @dataclass
