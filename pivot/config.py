@@ -18,6 +18,8 @@ from pivot.grpo.options import rules as grpo_rules
 from pivot.mine.select import PRESETS
 from pivot.precision import Precision
 from pivot.precision import rules as precision_rules
+from pivot.swap_options import SwapSection
+from pivot.swap_options import rules as swap_rules
 from pivot.train.options import OptimizerSection
 from pivot.train.options import rules as optimizer_rules
 
@@ -64,6 +66,9 @@ class DataSection:
 
 @dataclass(frozen=True, slots=True)
 class RolloutSection:
+    tensor: int = 1
+    expert_parallel: bool = False
+    sleep_level: int = 1
     max_model_len: int = 1024
     max_num_seqs: int = 64
     kv_cache_mb: int = 128
@@ -109,6 +114,7 @@ class GrpoSection:
     malformed_advantage: float | None = None
     reduction: str = "token"
     mask_over_long: bool = False
+    router_replay: bool = False
     clip_low: float = 0.2
     clip_high: float = 0.2
     clip_dual: float | None = None
@@ -128,6 +134,8 @@ class GrpoSection:
 class TrainSection:
     steps: int = 30
     prompts_per_step: int = 8
+    refill: float = 0.0
+    early_stop: bool = False
     group_size: int = 8
     micro_batch_tokens: int = 8192
     shared_prefix: bool = True
@@ -154,6 +162,7 @@ class SupervisedSection:
 @dataclass(frozen=True, slots=True)
 class EvaluateSection:
     models: dict[str, str] = field(default_factory=dict)
+    server: str | None = None
     out: str = "runs/pivotrl/evaluation.json"
     tasks: int = 100
     questions: int = 200
@@ -182,6 +191,7 @@ class Config:
     mine: MineSection = field(default_factory=MineSection)
     grpo: GrpoSection = field(default_factory=GrpoSection)
     optimizer: OptimizerSection = field(default_factory=OptimizerSection)
+    swap: SwapSection = field(default_factory=SwapSection)
     train: TrainSection = field(default_factory=TrainSection)
     supervised: SupervisedSection = field(default_factory=SupervisedSection)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
@@ -243,11 +253,17 @@ def check(config: Config) -> None:
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
         *mining_rules(config.mine),
         ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
+        ("train.refill", config.train.refill, config.train.refill >= 0, "0 (none) or positive"),
+        ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.train.refill > 0,
+         "false with train.refill=0: there is nothing to give up"),
+        ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.rollout.tensor == 1,
+         "false with rollout.tensor above 1: the ranks of an engine have to stop together"),
         ("train.checkpoint_every", config.train.checkpoint_every, config.train.checkpoint_every >= 1, "at least 1"),
         ("train.keep_checkpoints", config.train.keep_checkpoints, config.train.keep_checkpoints >= 1, "at least 1"),
         ("train.keep_best", config.train.keep_best, config.train.keep_best is None or
          bool(config.train.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
+        ("rollout.sleep_level", config.rollout.sleep_level, config.rollout.sleep_level in (0, 1, 2), "0, 1 or 2"),
         ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
         ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
          "1.0 (a truncated distribution has no exact logprob in training)"),
@@ -255,9 +271,12 @@ def check(config: Config) -> None:
          "keep, strip or last"),
         ("prompt.over_long", config.prompt.over_long, config.prompt.over_long in ("skip", "truncate"),
          "skip or truncate"),
+        ("evaluate.server", config.evaluate.server, config.evaluate.server in (None, "start") or
+         str(config.evaluate.server).startswith(("http://", "https://")), "null, start or an http(s) address"),
         *grpo_rules(dataclasses.asdict(config.grpo)),
         *optimizer_rules(config.optimizer),
         *precision_rules(config.precision, config.model.dtype),
+        *swap_rules(config.swap),
         ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
          "corpus or candidates"),
     ]  # fmt: skip

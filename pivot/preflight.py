@@ -5,8 +5,10 @@ from pathlib import Path
 from pivot.config import Config
 from pivot.errors import UserError
 from pivot.layout import layout
+from pivot.rollout import placement
 from pivot.verify import build_verifiers
 
+SAMPLING = ("mine", "train", "evaluate")  # recipes with engines on the ranks
 SHARDED = ("train", "sft", "export")  # recipes whose policy is spread over the ranks
 DATA_KEYS = {"mine": ("data.candidates",), "train": ("data.pivots",)}
 
@@ -26,6 +28,9 @@ def check(recipe: str, config: Config) -> None:
         build_verifiers(config.verify.name, config.verify.domains)  # a mistake in their names is said at once
     if recipe in SHARDED:
         layout(config.parallel).check(config.parallel.ranks)
+    if recipe in SAMPLING and not (recipe == "evaluate" and config.evaluate.server):
+        rollout = config.rollout
+        placement.check(config.parallel.ranks, tensor=rollout.tensor, expert_parallel=rollout.expert_parallel)
     wanted = dict.fromkeys(DATA_KEYS.get(recipe, ()))
     if recipe == "sft" and config.supervised.data == "candidates":
         wanted["data.candidates"] = None

@@ -1,4 +1,4 @@
-"""The world of processes, as the programs above the policy see it: my share of a list, and everybody's shares."""
+"""The world of processes, as the programs above the policy see it."""
 
 import os
 from collections.abc import Sequence
@@ -24,15 +24,8 @@ def size_on_node() -> int:
     return int(os.environ.get("LOCAL_WORLD_SIZE") or os.environ.get("SLURM_NTASKS_PER_NODE") or 1)
 
 
-def share(items: Sequence[T]) -> Sequence[T]:
-    """This rank's contiguous part; parts differ in length by at most one."""
-    per, extra = divmod(len(items), size())
-    start = rank() * per + min(rank(), extra)
-    return items[start : start + per + (rank() < extra)]
-
-
 def gather(part: Sequence[T]) -> list[T]:
-    """Every rank's part, concatenated in rank order, on every rank: the inverse of `share`."""
+    """Every rank's part, concatenated in rank order, on every rank."""
     if size() == 1:
         return list(part)
     parts: list[Sequence[T] | None] = [None] * size()

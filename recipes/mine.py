@@ -8,6 +8,7 @@ last selects. When every candidate is profiled, the same command selects anew wi
 
 import os
 from collections.abc import Sequence
+from contextlib import nullcontext
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,8 @@ from pivot.mine.turns import Encoded, encode, read_candidates
 from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Sampling, prepare_environment
+from pivot.rollout import Engine, Placement, Sampling, prepare_environment
+from pivot.shares import Shares, once, sampling_costs
 from pivot.verify import Verifiers, build_verifiers
 
 
@@ -111,28 +113,34 @@ def sampling(config: Config) -> Sampling:
 
 def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> Prefill:
     """Profile this rank's share of the job; collective over the job's ranks."""
+    rollout = config.rollout
+    placement = Placement.of(ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel)
     engine = Engine(
         config.model.path,
+        placement=placement,
         dtype=config.model.dtype,
-        max_model_len=config.rollout.max_model_len,
-        max_num_seqs=config.rollout.max_num_seqs,
-        kv_cache_bytes=config.rollout.kv_cache_mb << 20,
+        max_model_len=rollout.max_model_len,
+        max_num_seqs=rollout.max_num_seqs,
+        kv_cache_bytes=rollout.kv_cache_mb << 20,
         share_tails=True,
     )
     scorer = Scorer(action_parser(config.prompt.tool_parser, engine.tokenizer), verifiers)
     store = Path(config.mine.store)
-    share = split_contiguous([len(turn.prompt) for turn in job.todo], ranks.size())[ranks.rank()]
+    # In prefix order a neighbour's prompt is cached, so a share is a run of neighbours.
+    costs = sampling_costs([len(turn.prompt) for turn in job.todo], job.plan.group_size, rollout.max_tokens)
+    shares = Shares(split_contiguous(costs, placement.replicas), placement)
     first = ranks.rank() == 0  # one bar for all ranks: rank 0 follows every shard
+    file = job.part.file(placement.replica)
     with (
-        Shard(store, job.part.file(ranks.rank()), job.made_by) as shard,
+        Shard(store, file, job.made_by) if placement.first else nullcontext() as shard,
         MiningProgress(len(job.turns), store, console) as bar,
     ):
         mine(
-            [job.todo[i] for i in share], engine, shard, scorer, job.plan,
+            shares.own(job.todo), engine, shard, scorer, job.plan,
             wave=config.mine.wave, seed=config.run.seed, sampling=sampling(config),
             progress=bar.update if first else lambda: None,
         )  # fmt: skip
-        computed = sum(ranks.gather([engine.prefill_tokens]))
+        computed = sum(once([engine.prefill_tokens], placement))
         if first:
             bar.update()
     return Prefill(computed, distinct_tokens(turn.prompt for turn in job.todo))

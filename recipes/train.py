@@ -21,12 +21,17 @@ from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Sampling, prepare_environment
-from pivot.swap import Manifest
+from pivot.rollout import Engine, Placement, Sampling, prepare_environment
+from pivot.swap import Manifest, SwapSettings, open_swap
+from pivot.swap.formats import FORMATS
+from pivot.swap.keep import WireSettings
+from pivot.swap_options import SwapSection
 from pivot.train.assemble import build_trainer, optimizer, schedule
 from pivot.train.batches import Packing
 from pivot.train.callbacks import StepLine
+from pivot.train.effects import start
 from pivot.train.loader import PivotLoader
+from pivot.train.memory import Memory
 from pivot.train.module import PivotModule, StepSettings
 from pivot.train.update import Grpo
 from pivot.verify import build_verifiers
@@ -44,15 +49,20 @@ def main(config: Config) -> None:
         freeze_router=config.model.freeze_router,
         recompute=config.parallel.recompute,
         router_aux_loss=config.model.router_aux_loss,
+        router_replay=config.grpo.router_replay,
         precision=config.precision,
     )
-    engine = start_engine(config)
-    module = build_module(config, policy, engine)
+    reference = build_reference(config)
+    policies = [policy] if reference is None else [policy, reference]
+    engine, memory = start(policies, config.rollout.sleep_level, lambda can_sleep: start_engine(config, can_sleep))
+    module = build_module(config, policy, reference, engine, memory)
     trainer = build_trainer(config, policy, steps=config.train.steps, line=StepLine(config.train.steps))
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
     turns = read_turns(config.data.pivots, config.data.limit, prompts, room)
-    loader = PivotLoader(turns, batch=config.train.prompts_per_step, steps=config.train.steps, seed=config.run.seed)
+    batch = config.train.prompts_per_step
+    spare = int(config.train.refill * batch)
+    loader = PivotLoader(turns, batch=batch, steps=config.train.steps, seed=config.run.seed, spare=spare)
     held_out = validation_turns(config, prompts, room)
     # one batch; a bare list of lists would be taken for many loaders
     trainer.fit(module, loader, DataLoader([held_out], batch_size=None) if held_out else None)
@@ -62,32 +72,51 @@ def main(config: Config) -> None:
     ranks.barrier()
 
 
-def start_engine(config: Config) -> Engine:
+def start_engine(config: Config, can_sleep: bool) -> Engine:
     """The colocated engine without weights: the first swap fills it."""
+    rollout = config.rollout
     return Engine(
         config.model.path,
+        placement=Placement.of(
+            ranks.rank(), ranks.size(), tensor=rollout.tensor, expert_parallel=rollout.expert_parallel
+        ),
         dtype=config.model.dtype,
-        max_model_len=config.rollout.max_model_len,
-        max_num_seqs=config.rollout.max_num_seqs,
-        kv_cache_bytes=config.rollout.kv_cache_mb << 20,
+        max_model_len=rollout.max_model_len,
+        max_num_seqs=rollout.max_num_seqs,
+        kv_cache_bytes=rollout.kv_cache_mb << 20,
         load_weights=False,
+        can_sleep=can_sleep,
+        routes=config.grpo.router_replay,
     )
 
 
-def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
-    reference = None
-    kl_every = 1 if config.grpo.kl_coefficient else config.train.kl_every
-    if kl_every:
-        dtype = getattr(torch, config.model.dtype)
-        reference = Policy.from_hf(config.model.path, layout(config.parallel), dtype=dtype, optimizer=None)
+def kl_every(config: Config) -> int:
+    """Steps between measurements of the KL to the start policy; 0: never."""
+    return 1 if config.grpo.kl_coefficient else config.train.kl_every
+
+
+def build_reference(config: Config) -> Policy | None:
+    """The start policy, when the KL to it is wanted."""
+    if not kl_every(config):
+        return None
+    dtype = getattr(torch, config.model.dtype)
+    return Policy.from_hf(config.model.path, layout(config.parallel), dtype=dtype, optimizer=None)
+
+
+def build_module(
+    config: Config, policy: Policy, reference: Policy | None, engine: Engine, memory: Memory
+) -> PivotModule:
     settings = StepSettings(
         seed=config.run.seed,
+        prompts=config.train.prompts_per_step,
+        early_stop=config.train.early_stop,
         group_size=config.train.group_size,
         validation_samples=config.train.validation_samples,
         sampling=Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens),
         schedule=schedule(config, steps=config.train.steps, default="constant"),
-        kl_every=kl_every,
+        kl_every=kl_every(config),
         probe_every=config.train.probe_every,
+        probe_always=config.rollout.sleep_level == 2,
         probe_sequences=config.train.probe_sequences,
         probe_limit=config.train.probe_limit,
     )
@@ -105,7 +134,15 @@ def build_module(config: Config, policy: Policy, engine: Engine) -> PivotModule:
         build_verifiers(config.verify.name, config.verify.domains),
     )
     manifest = Manifest.from_checkpoint(config.model.path)
-    return PivotModule(policy, reference, engine, manifest, scorer, grpo, settings)
+    cut = engine.placement.tensor, engine.placement.expert_parallel, engine.placement.tensor_rank
+    weights = open_swap(policy, manifest, swap_settings(config.swap), *cut)
+    return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings)
+
+
+def swap_settings(swap: SwapSection) -> SwapSettings:
+    """How weights go over, as the configuration wants it."""
+    wire = WireSettings(FORMATS[swap.fp8] if swap.fp8 else None, tuple(swap.keep))
+    return SwapSettings(swap.bucket_mb << 20, wire, swap.verify, ranks.size_on_node())
 
 
 def objective(grpo: GrpoSection) -> Objective:

@@ -210,14 +210,18 @@ def run_pip(venv: Path, arguments: Sequence[str]) -> Iterator[str]:
             process.terminate()
             process.wait()
     if status != 0:
-        raise InstallError(explain_pip_failure(errors, log_path))
+        python = next(venv.glob("lib/python*")).name
+        raise InstallError(explain_pip_failure(errors, log_path, python))
 
 
-def explain_pip_failure(errors: Sequence[str], log: Path) -> str:
-    """One line with the cause and the fix."""
+def explain_pip_failure(errors: Sequence[str], log: Path, python: str) -> str:
+    """One line with the cause and the fix; ``python`` is the one of the environment, as in "python3.12"."""
     text = " ".join(errors) or "no reason given"
     if "torch==" in text:
-        fix = "name an index or a folder with PyTorch's CPU wheels (PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS)"
+        fix = (
+            f"pip sees no wheel of PyTorch's CPU build for {python}: name an index or a folder that has it "
+            "(PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS), or a Python that you have it for (make install PYTHON=...)"
+        )
     elif "No space left" in text:
         fix = "free some disk (pip also needs room in its cache and in TMPDIR)"
     else:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from itertools import islice
 from typing import Protocol
 
+from pivot.rollout.routes import Routes
 from pivot.trajectory import Action, Candidate, Tool
 from pivot.verify import Context, Verdict, Verifiers
 from pivot.verify.types import ERROR
@@ -28,6 +29,8 @@ class Sampled(Protocol):
     def finish_reason(self) -> str: ...
     @property
     def weight_version(self) -> str: ...
+    @property
+    def routes(self) -> Routes | None: ...
 
 
 @dataclass(frozen=True, slots=True)

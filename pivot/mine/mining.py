@@ -1,7 +1,7 @@
 """Mining: profile every candidate under the frozen policy with G one-turn samples (paper §3, eq. 5 and 6)."""
 
 from collections.abc import Callable, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from pivot.mine.adaptive import Plan
 from pivot.mine.groups import Group, Sampled, Scorer, Turn, sample_seed, verify
@@ -9,9 +9,16 @@ from pivot.mine.store import Shard, StoredProfile, StoredSample
 from pivot.rollout.types import Sampling
 from pivot.verify.types import ERROR
 
+if TYPE_CHECKING:
+    from pivot.rollout.replica import Replica
+
 
 class Samples(Protocol):
     """The part of the engine that mining uses."""
+
+    @property
+    def replica(self) -> "Replica":
+        """The ranks that mine with this engine, all of them the same turns."""
 
     def sample(
         self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling
@@ -21,7 +28,7 @@ class Samples(Protocol):
 def mine(
     turns: Sequence[Turn],
     engine: Samples,
-    shard: Shard,
+    shard: Shard | None,
     scorer: Scorer,
     plan: Plan,
     *,
@@ -33,9 +40,9 @@ def mine(
     """Sample, verify, store, wave by wave: what is stored is done, and a kill loses at most the wave in flight.
 
     Args:
-        turns: this rank's share of what is not in the store yet, in prefix order.
+        turns: this replica's share of what is not in the store yet, in prefix order; the same on all its ranks.
         engine: holds the policy that will be trained; difficulty does not carry over between models.
-        shard: this rank's part of the store.
+        shard: this replica's part of the store; None on ranks that are not its first.
         scorer: functional equivalence to the expert's action.
         plan: G, and whether candidates whose outcome is settled get fewer samples.
         wave: turns between two writes.
@@ -51,10 +58,13 @@ def mine(
             asked = [part[i] for i in live]
             seeds = [sample_seed(seed, part[i].candidate.candidate_id) + len(drawn[i]) for i in live]
             samples = engine.sample([list(turn.prompt) for turn in asked], seeds, count, sampling)
-            for i, group in zip(live, verify(asked, samples, scorer), strict=True):
-                drawn[i] += stored(group)
+            # Verdicts are the first rank's: a judge need not say the same twice, and ranks have to go on alike.
+            groups = verify(asked, samples, scorer) if engine.replica.placement.first else []
+            for i, more in zip(live, engine.replica.from_first([stored(group) for group in groups]), strict=True):
+                drawn[i] += more
         ids = [turn.candidate.candidate_id for turn in part]
-        shard.append(StoredProfile(name, tuple(samples)) for name, samples in zip(ids, drawn, strict=True))
+        if shard is not None:
+            shard.append(StoredProfile(name, tuple(samples)) for name, samples in zip(ids, drawn, strict=True))
         progress()
 
 

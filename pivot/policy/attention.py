@@ -36,11 +36,14 @@ class PackParams(PackedSeqParams):
         calls: the kernel calls of this rank's blocks.
         order: [rows of the pack] int64, where each row lies among the rows of all context-parallel ranks; None
             without context parallelism.
+        routes: [layers, t, topk] int16, the experts to choose for this rank's rows (``replay.py``); None: every router
+            chooses.
     """
 
     positions: Tensor | None = None
     calls: Sequence[Call] = ()
     order: Tensor | None = None
+    routes: Tensor | None = None
 
 
 class PackRotary(RotaryEmbedding):

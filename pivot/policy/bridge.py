@@ -77,6 +77,7 @@ def settings(setup: Setup, moe: bool) -> dict[str, Any]:
         ("parallel.context", layout.context > 1),
         ("precision.fp8", setup.precision.fp8 is not None),
         ("model.router_aux_loss", setup.balance.coefficient > 0),
+        ("grpo.router_replay", setup.router_replay),
     ):
         if asked:
             raise UserError(
@@ -161,6 +162,9 @@ class Bridged:
             raise ValueError("Megatron-Bridge exports weights, not gradients")
         for name, tensor in self.auto.export_hf_weights(chunks, cpu=False, show_progress=False):
             yield name, tensor.detach().to(dtype, copy=True).contiguous()
+
+    def shards(self, chunks: list[GPTModel]) -> None:
+        """Megatron-Bridge says what a full tensor is, not where its parts lie."""
 
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
         """Sequences end to end in ``thd`` form, every action with its history before it."""

@@ -1,77 +1,32 @@
-"""Megatron-core 0.16.1 on CPU over gloo, without Transformer Engine, Apex or CUDA.
+"""Megatron-core on CPU over gloo, without Transformer Engine, Apex or CUDA.
 
-This file is the only place that changes a function of Megatron or of ``torch.cuda``. Line numbers are those
-of megatron-core 0.16.1. ``install()`` runs when ``pivot.policy`` is imported, hence before any module of
-Megatron, and does nothing where CUDA is available. Whatever is rewritten here must exist and look as
-expected, otherwise ``ContractError`` names it: an upgrade of Megatron cannot pass unnoticed.
+This file is the only place that changes a function of Megatron or of ``torch.cuda``; ``patches.py`` lists what, where
+and why for each release. ``install()`` runs when ``pivot.policy`` is imported, hence before any module of Megatron, and
+does nothing where CUDA is available. Whatever is changed here must exist and look as expected, otherwise
+``ContractError`` names it: an upgrade of Megatron cannot pass unnoticed.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import importlib.util
 import inspect
+import sys
 import types
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 from unittest import mock
 
 import torch
 import torch.distributed as dist
 
-VERSION = "0.16.1"
+from pivot.policy.patches import LITERALS, RELEASES, REPLACED, STUBS, TRITON, UNBOUND, ContractError, Patch
+
 CPU = torch.device("cpu")
 
-# Functions that name CUDA in a literal: `device="cuda"` or "torch.cuda.FloatTensor". Rewriting the constants
-# of their code objects costs nothing at run time; a TorchFunctionMode would cost 5 to 10 %.
-LITERALS: dict[str, tuple[str, ...]] = {
-    "utils": ("local_multi_tensor_l2_norm",),  # 1207
-    "pipeline_parallel.schedules": (
-        "forward_backward_no_pipelining",  # 596
-        "forward_backward_pipelining_with_interleaving",  # 983
-        "forward_backward_pipelining_without_interleaving",  # 2138
-    ),
-    "optimizer.optimizer": (
-        "MixedPrecisionOptimizer.__init__",  # 473-485
-        "Float16OptimizerWithFloat16Params.__init__",  # 671, 690
-        "FP32Optimizer.__init__",  # 907
-    ),
-    "optimizer.distrib_optimizer": (
-        "DistributedOptimizer.__init__",  # 582
-        "DistributedOptimizer._build_model_and_main_param_groups",  # 361, 420
-    ),
-    "optimizer.clip_grads": (
-        "get_grad_norm_fp32",  # 90-115
-        "clip_grad_by_total_norm_fp32",  # 167-174
-        "count_zeros_fp32",  # 207
-    ),
-    "transformer.utils": ("get_default_causal_mask",),  # 35
-    "transformer.moe.moe_utils": ("track_moe_metrics",),  # 998
-    "dist_checkpointing.exchange_utils": (
-        "_get_empty_tensor_for_exchange",  # 98-110
-        "exchange_loaded_tensors_gather_rounds",  # 326
-    ),
-    "dist_checkpointing.strategies.state_dict_saver": ("verify_global_md_reuse",),  # 204
-}
-
-# Functions and constants that are replaced as a whole by `_replace` below.
-REPLACED: dict[str, tuple[str, ...]] = {
-    "tensor_parallel.random": (
-        "_get_cuda_rng_state",
-        "_set_cuda_rng_state",
-        "CheckpointWithoutOutput.__init__",
-    ),
-    "transformer.moe.token_dispatcher": ("maybe_move_tensor_to_cpu",),
-    "tensor_parallel.mappings": ("_gather_along_first_dim", "_reduce_scatter_along_first_dim"),
-    "optimizer": ("Adam", "USING_PYTORCH_OPTIMIZER"),
-    "optimizer.distrib_optimizer": ("Adam", "HAVE_APEX_OR_TE", "USING_APEX_OPTIMIZER"),
-}
-
 _installed = False
-
-
-class ContractError(RuntimeError):
-    """The installed Megatron is not the one that this file was written for."""
 
 
 class _Stream:
@@ -91,7 +46,7 @@ class FusedAdam(torch.optim.Optimizer):
     """AdamW that keeps ``step`` in the param group, as Apex and Transformer Engine do.
 
     torch's own AdamW keeps it per parameter, and the distributed optimizer then either fails to resume
-    (KeyError 'step', distrib_optimizer.py:940) or silently restarts at step 0 (``dp_reshardable``).
+    (KeyError 'step' in ``_set_main_param_and_optimizer_states``) or silently restarts at step 0 (``dp_reshardable``).
     """
 
     def __init__(
@@ -102,7 +57,10 @@ class FusedAdam(torch.optim.Optimizer):
         eps: float = 1e-8,
         weight_decay: float = 0.0,
         adam_w_mode: bool = True,
+        capturable: bool = False,
     ) -> None:
+        if capturable:
+            raise ValueError("FusedAdam is for the CPU, which has no graphs to capture")
         super().__init__(params, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay})
         self._kernel = torch._fused_adamw_ if adam_w_mode else torch._fused_adam_
 
@@ -140,7 +98,7 @@ def install() -> None:
     """Makes Megatron run on CPU; a no-op where CUDA is available or when it ran before.
 
     Raises:
-        ContractError: another version of megatron-core, or a function that is rewritten here has changed.
+        ContractError: an unknown release of megatron-core, or what is changed here looks different in it.
     """
     global _installed
     if _installed or torch.cuda.is_available():
@@ -148,57 +106,89 @@ def install() -> None:
     _stub_torch_cuda()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a dozen lines saying that Apex and Transformer Engine are not there
-        # jit.py:18 makes torch.compile the `jit_fuser` of every module while megatron.core is imported;
+        # jit.py:21 makes torch.compile the `jit_fuser` of every module while megatron.core is imported;
         # compiling these small functions costs tens of seconds and gains nothing on CPU.
-        with mock.patch.object(torch, "compile", lambda f=None, **_: f if f is not None else (lambda g: g)):
+        with (
+            mock.patch.object(torch, "compile", lambda f=None, **_: f if f is not None else (lambda g: g)),
+            _no_triton(),
+        ):
             import megatron.core
-        if megatron.core.__version__ != VERSION:
-            raise ContractError(
-                f"pivot/policy/cpu.py is written for megatron-core {VERSION}, not {megatron.core.__version__}"
-            )
+        release = known(megatron.core.__version__)
         for module in ("distributed", "models.gpt.gpt_layer_specs"):
             importlib.import_module("megatron.core." + module)
-        _replace_functions()
-        rewrite_literals()
-        _serve_gloo()
+        replace_names(release)
+        rewrite_literals(release)
+        _order_receives()
     _installed = True
 
 
+def known(release: str) -> str:
+    """``release``, when it is in the table; otherwise ContractError says how to get one that is."""
+    if release not in RELEASES:
+        raise ContractError(
+            f"pivot/policy/patches.py knows megatron-core {' and '.join(RELEASES)}, not {release}: pip install "
+            f"megatron-core=={RELEASES[0]} (Python 3.11) or megatron-core=={RELEASES[-1]} (Python 3.12), or add "
+            "its lines to that table (tests/parity/test_contract.py says which are wrong)"
+        )
+    return release
+
+
+@contextlib.contextmanager
+def _no_triton() -> Iterator[None]:
+    """Where Triton is not installed, modules of its kernels are empty while Megatron is imported.
+
+    Only the names that Megatron imports from them are there: another one is an ImportError.
+    """
+    names = [patch.module for patch in TRITON] if importlib.util.find_spec("triton") is None else []
+    for name in names:
+        module: Any = types.ModuleType(name)
+        module.GLOBAL_BLOCK_SIZE = module.paged_stash_copy_kernel = module.paged_stash_pop_kernel = None
+        sys.modules[name] = module
+    try:
+        yield
+    finally:
+        for name in names:
+            del sys.modules[name]
+
+
 def _stub_torch_cuda() -> None:
-    """The few entries of torch.cuda that Megatron calls without asking whether there is a device."""
+    """The few entries of torch.cuda, and a method of tensors, that Megatron calls without asking for a device."""
     stream = _Stream()
-    cuda: Any = torch.cuda
-    cuda.current_device = lambda: CPU  # some 80 call sites, as `device=`
-    cuda.current_stream = lambda *_, **__: stream  # moe/token_dispatcher.py:871
-    cuda.Stream = _Stream  # moe/token_dispatcher.py:445
-    cuda.synchronize = lambda *_, **__: None  # strategies/filesystem_async.py:230
-    cuda.manual_seed = lambda seed: (torch.manual_seed(seed), None)[1]  # random.py:237, else a silent no-op
-    cuda.get_rng_state = lambda *_, **__: torch.get_rng_state()  # random.py:235
-    torch.Tensor.cuda = lambda self, *_, **__: self  # type: ignore[method-assign]  # distrib_optimizer.py:1089
+    stubs: dict[str, Any] = {
+        "current_device": lambda: CPU,
+        "current_stream": lambda *_, **__: stream,
+        "Stream": _Stream,
+        "synchronize": lambda *_, **__: None,
+        "manual_seed": lambda seed: (torch.manual_seed(seed), None)[1],
+        "get_rng_state": lambda *_, **__: torch.get_rng_state(),
+        "Tensor.cuda": lambda self, *_, **__: self,
+    }
+    for patch in STUBS:
+        owner = torch.Tensor if patch.name.startswith("Tensor.") else torch.cuda
+        setattr(owner, patch.name.removeprefix("Tensor."), stubs[patch.name])
 
 
-def resolve(module: str, name: str) -> Any:
-    """``megatron.core.<module>.<name>`` without binding it; ContractError when it does not exist."""
-    obj: Any = importlib.import_module("megatron.core." + module)
-    for part in name.split("."):
-        try:
-            obj = inspect.getattr_static(obj, part)
-        except AttributeError as error:
-            raise ContractError(f"megatron.core.{module}.{name} does not exist in this Megatron") from error
-    return obj
+def owner_of(patch: Patch) -> tuple[Any, str]:
+    """The module or class that holds the name of ``patch``, and the name in it.
 
-
-def _replace(module: str, name: str, new: Any) -> Any:
-    """Puts ``new`` in the place of ``megatron.core.<module>.<name>`` and returns what was there."""
-    if name not in REPLACED[module]:
-        raise ContractError(f"megatron.core.{module}.{name} is not listed in REPLACED")
-    old = resolve(module, name)
-    owner: Any = importlib.import_module("megatron.core." + module)
-    *path, last = name.split(".")
+    Raises:
+        ContractError: it does not exist, or needs no patch any more.
+    """
+    owner: Any = importlib.import_module(patch.module)
+    if patch.text not in inspect.getsource(owner):
+        raise ContractError(f"{patch}: {patch.text!r} is not there any more")
+    *path, last = patch.name.split(".")
     for part in path:
-        owner = inspect.getattr_static(owner, part)
-    setattr(owner, last, new)
-    return old
+        owner = _member(owner, part, patch)
+    return owner, last
+
+
+def _member(owner: Any, name: str, patch: Patch) -> Any:
+    """Without binding it."""
+    try:
+        return inspect.getattr_static(owner, name)
+    except AttributeError as error:
+        raise ContractError(f"{patch} does not exist in this Megatron") from error
 
 
 def _on_cpu(value: Any) -> Any:
@@ -212,63 +202,94 @@ def _on_cpu(value: Any) -> Any:
     return value
 
 
-def rewrite_literals() -> None:
-    """Rewrites the CUDA literals of every function in ``LITERALS``.
+def rewrite_literals(release: str) -> None:
+    """Rewrites the CUDA literals of every function in ``LITERALS`` that ``release`` has.
+
+    In the constants of their code objects, which costs nothing at run time; a TorchFunctionMode would cost 5 to 10 %.
 
     Raises:
         ContractError: a function is gone, or has no such literal (any more): Megatron changed, or was
             rewritten.
     """
-    for module, names in LITERALS.items():
-        for name in names:
-            obj = resolve(module, name)
-            function = inspect.unwrap(getattr(obj, "__func__", obj))
-            code = _on_cpu(function.__code__)
-            if code == function.__code__:
-                raise ContractError(f"no CUDA literal in megatron.core.{module}.{name}")
-            function.__code__ = code
+    for patch in (patch for patch in LITERALS if release in patch.lines):
+        owner, name = owner_of(patch)
+        found = _member(owner, name, patch)
+        function = inspect.unwrap(getattr(found, "__func__", found))
+        code = _on_cpu(function.__code__)
+        if code == function.__code__:
+            raise ContractError(f"{patch} has no CUDA literal")
+        function.__code__ = code
 
 
-def _replace_functions() -> None:
-    import megatron.core.transformer.moe.moe_utils as moe_utils
+def replace_names(release: str) -> None:
+    """Replaces what ``REPLACED`` and ``UNBOUND`` list for ``release``.
 
-    # random.py:55, 77: they ask the CUDA generator; the setter would be a silent no-op
-    _replace("tensor_parallel.random", "_get_cuda_rng_state", lambda *_, **__: torch.get_rng_state())
-    _replace("tensor_parallel.random", "_set_cuda_rng_state", lambda state, *_, **__: torch.set_rng_state(state))
+    Raises:
+        ContractError: something is gone, or needs no replacement (any more).
+    """
+    for patch in (patch for patch in REPLACED if release in patch.lines):
+        owner, name = owner_of(patch)
+        setattr(owner, name, REPLACEMENTS[patch.name](_member(owner, name, patch)))
+    for patch in (patch for patch in UNBOUND if release in patch.lines):
+        setattr(*owner_of(patch), None)
 
-    # random.py:636: `fp8 is not None` is true for the False that every caller passes
-    def init(self: Any, fp8: object = None) -> None:
-        old_init(self, fp8 or None)
 
-    old_init = _replace("tensor_parallel.random", "CheckpointWithoutOutput.__init__", init)
-
-    # moe_utils.py:1192 reads the name, which is bound only when Transformer Engine is there
-    if "te_general_gemm" not in inspect.getsource(moe_utils):
-        raise ContractError("megatron.core.transformer.moe.moe_utils does not use te_general_gemm any more")
-    moe_utils.te_general_gemm = None
-
-    # moe_utils.py:1094: split sizes become numpy only when they came from CUDA
+def _numpy_sizes(old: Any) -> Any:
     def move(tensor: Any, as_numpy: bool = False, record_stream: bool = False) -> Any:
         if as_numpy and torch.is_tensor(tensor):
             return tensor.cpu().numpy()
-        return old_move(tensor, as_numpy, record_stream)
+        return old(tensor, as_numpy, record_stream)
 
-    old_move = _replace("transformer.moe.token_dispatcher", "maybe_move_tensor_to_cpu", move)
-
-    _replace("optimizer", "Adam", FusedAdam)
-    _replace("optimizer", "USING_PYTORCH_OPTIMIZER", False)
-    _replace("optimizer.distrib_optimizer", "Adam", FusedAdam)
-    _replace("optimizer.distrib_optimizer", "HAVE_APEX_OR_TE", True)
-    _replace("optimizer.distrib_optimizer", "USING_APEX_OPTIMIZER", True)
+    return move
 
 
-def _serve_gloo() -> None:
-    """Two things that gloo lacks; each is needed by one kind of layout only."""
+def _uneven_gather(old: Any) -> Any:
+    def gather(x: Any, group: Any, sizes: Any = None, use_global_buffer: bool = False) -> Any:
+        if sizes is None or group.size() == 1:
+            return old(x, group, sizes, use_global_buffer)
+        out = x.new_empty((sum(sizes), *x.shape[1:]))
+        n = group.size()
+        dist.all_to_all_single(out, torch.cat([x] * n), list(sizes), [x.size(0)] * n, group=group)
+        return out
+
+    return gather
+
+
+def _uneven_reduce_scatter(old: Any) -> Any:
+    def reduce_scatter(x: Any, group: Any, sizes: Any = None, use_global_buffer: bool = False) -> Any:
+        if sizes is None or group.size() == 1:
+            return old(x, group, sizes, use_global_buffer)
+        n, mine = group.size(), sizes[group.rank()]
+        out = x.new_empty((n * mine, *x.shape[1:]))
+        dist.all_to_all_single(out, x.contiguous(), [mine] * n, list(sizes), group=group)
+        return out.view(n, mine, *x.shape[1:]).sum(0)
+
+    return reduce_scatter
+
+
+# The name of a row in `REPLACED` -> from what is there to what takes its place.
+REPLACEMENTS: dict[str, Callable[[Any], Any]] = {
+    "_get_cuda_rng_state": lambda _: lambda *_, **__: torch.get_rng_state(),
+    "_set_cuda_rng_state": lambda _: lambda state, *_, **__: torch.set_rng_state(state),
+    "maybe_move_tensor_to_cpu": _numpy_sizes,
+    "_gather_along_first_dim": _uneven_gather,
+    "_reduce_scatter_along_first_dim": _uneven_reduce_scatter,
+    "Adam": lambda _: FusedAdam,
+    "USING_PYTORCH_OPTIMIZER": lambda _: False,
+    "HAVE_APEX_OR_TE": lambda _: True,
+    "USING_APEX_OPTIMIZER": lambda _: True,
+}
+
+
+def _order_receives() -> None:
+    """Makes torch's batched sends and receives work over gloo in the interleaved schedule with two stages.
+
+    Previous and next stage are one peer there, gloo matches by order, and the peer's first send is for our *next*
+    receive.
+    """
     batch = dist.batch_isend_irecv
 
     def batch_isend_irecv(ops: list[Any]) -> Any:
-        # interleaved schedule with two stages: previous and next stage are one peer, gloo matches by order,
-        # and the peer's first send is for our *next* receive
         receives = [i for i, op in enumerate(ops) if op.op is dist.irecv]
         if len(receives) == 2 and ops[receives[0]].peer == ops[receives[1]].peer:
             ops = list(ops)
@@ -276,24 +297,3 @@ def _serve_gloo() -> None:
         return batch(ops)
 
     dist.batch_isend_irecv = batch_isend_irecv  # type: ignore[assignment]
-
-    # mappings.py:150, 193: gloo refuses uneven all_gather and reduce_scatter (expert tensor with expert
-    # parallel)
-    def gather(x: Any, group: Any, sizes: Any = None, use_global_buffer: bool = False) -> Any:
-        if sizes is None or group.size() == 1:
-            return old_gather(x, group, sizes, use_global_buffer)
-        out = x.new_empty((sum(sizes), *x.shape[1:]))
-        n = group.size()
-        dist.all_to_all_single(out, torch.cat([x] * n), list(sizes), [x.size(0)] * n, group=group)
-        return out
-
-    def reduce_scatter(x: Any, group: Any, sizes: Any = None, use_global_buffer: bool = False) -> Any:
-        if sizes is None or group.size() == 1:
-            return old_scatter(x, group, sizes, use_global_buffer)
-        n, mine = group.size(), sizes[group.rank()]
-        out = x.new_empty((n * mine, *x.shape[1:]))
-        dist.all_to_all_single(out, x.contiguous(), [mine] * n, list(sizes), group=group)
-        return out.view(n, mine, *x.shape[1:]).sum(0)
-
-    old_gather = _replace("tensor_parallel.mappings", "_gather_along_first_dim", gather)
-    old_scatter = _replace("tensor_parallel.mappings", "_reduce_scatter_along_first_dim", reduce_scatter)

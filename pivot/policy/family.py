@@ -12,10 +12,12 @@ from megatron.core.models.gpt import GPTModel
 from megatron.core.transformer import TransformerConfig
 from torch import Tensor
 
+from pivot.errors import UserError
 from pivot.layout import Layout
-from pivot.policy import bridge, hf
+from pivot.policy import bridge, hf, hf_shards, replay
 from pivot.policy.balance import Balance
 from pivot.policy.head import ScoringHead
+from pivot.policy.hf_shards import Shard
 from pivot.policy.model import FAMILIES, Shape, build_chunks, check_layout, pair_cost, read_shape, transformer_config
 from pivot.policy.packing import Pack, PackedGroup, pack
 from pivot.policy.precision import check_model, transformer_options
@@ -33,6 +35,7 @@ class Setup:
         precision: FP8 of the matrix products, or none.
         freeze_router: keep the routing weights of an MoE as they are.
         balance: the load-balancing loss.
+        router_replay: routers choose the experts that a pack names.
     """
 
     layout: Layout
@@ -41,6 +44,7 @@ class Setup:
     precision: Precision
     freeze_router: bool
     balance: Balance
+    router_replay: bool = False
 
 
 class Family(Protocol):
@@ -65,6 +69,10 @@ class Family(Protocol):
         """Every full tensor under its Hugging Face name, on every rank, in one order; collective."""
         ...
 
+    def shards(self, chunks: list[GPTModel]) -> Iterator[Shard] | None:
+        """This rank's part of every tensor (``hf_shards.py``); None where only ``export`` knows what is whose."""
+        ...
+
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
         """A micro-batch as the model takes it."""
         ...
@@ -84,6 +92,8 @@ class Ours:
     def build(self, setup: Setup) -> tuple[TransformerConfig, list[GPTModel], ScoringHead]:
         check_layout(self.shape, setup.layout)
         check_model(setup.precision, self.shape, setup.layout)
+        if setup.router_replay and not self.shape.experts:
+            raise UserError(f"grpo.router_replay is true, but a {self.shape.family} model has no experts: set false")
         config = transformer_config(
             self.shape,
             setup.layout,
@@ -93,6 +103,8 @@ class Ours:
             aux_loss=setup.balance.coefficient,
         )
         chunks, head = build_chunks(self.shape, config, freeze_router=setup.freeze_router, balance=setup.balance)
+        if setup.router_replay:
+            replay.install(chunks)
         return config, chunks, head
 
     def load(self, chunks: Iterable[GPTModel]) -> None:
@@ -103,7 +115,13 @@ class Ours:
     ) -> Iterator[tuple[str, Tensor]]:
         return hf.export(chunks, self.shape, dtype, gradients=gradients)
 
+    def shards(self, chunks: list[GPTModel]) -> Iterator[Shard]:
+        return hf_shards.shards(chunks, self.shape)
+
     def pack(self, groups: Sequence[PackedGroup], multiple: int) -> Pack:
+        for group in groups:
+            if group.routes is not None:
+                replay.check_routes(group.routes, self.shape.layers, self.shape.topk, self.shape.experts)
         return pack(groups, multiple, self.shape.vocab)
 
 

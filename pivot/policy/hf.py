@@ -207,7 +207,8 @@ def local_parameters(chunks: Iterable[GPTModel], shape: Shape) -> Iterator[tuple
             yield Place(rules[_ALIASES.get(name, name)], layer, expert), parameter
 
 
-def _tensor_group(place: Place) -> Any:
+def tensor_group(place: Place) -> Any:
+    """The ranks over which the parameter of ``place`` is cut."""
     if place.expert is not None:
         return parallel_state.get_expert_tensor_parallel_group()
     return parallel_state.get_tensor_model_parallel_group()
@@ -270,7 +271,7 @@ def load(path: Path, chunks: Iterable[GPTModel], shape: Shape) -> None:
         source = Checkpoint(path, stack)
         source.check(shape)
         for place, parameter in local_parameters(chunks, shape):
-            group = _tensor_group(place)
+            group = tensor_group(place)
             value = _slice(source, place, shape, group.rank(), group.size())
             if value.shape != parameter.shape:
                 raise RuntimeError(f"{place.names}: slice {tuple(value.shape)} for {tuple(parameter.shape)}")

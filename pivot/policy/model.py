@@ -20,6 +20,7 @@ from pivot.policy import spec
 from pivot.policy.attention import PackRotary
 from pivot.policy.balance import Balance
 from pivot.policy.head import ScoringHead
+from pivot.policy.release import no_cuda_graphs
 
 FAMILIES = ("qwen3_moe", "qwen3", "llama", "mixtral", "qwen2_moe", "qwen2")
 EXPERTS = ("qwen3_moe", "mixtral", "qwen2_moe")
@@ -213,7 +214,7 @@ def transformer_config(
         moe_token_dispatcher_type="alltoall",  # the default refuses variable lengths, even without experts
         # gradient = sum of the losses: DDP does not average, and policy.py passes no token count to divide by
         calculate_per_token_loss=True,
-        cuda_graph_scope=[],
+        **no_cuda_graphs(),
         **_layout_options(shape, layout),
         **_moe_options(shape, aux_loss),
         **recompute_options(recompute),

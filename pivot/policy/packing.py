@@ -18,6 +18,7 @@ from torch import Tensor
 
 from pivot.policy import kernels
 from pivot.policy.attention import PackParams
+from pivot.policy.replay import MISSING
 from pivot.policy.segments import Segment, blocks, zigzag
 
 
@@ -28,10 +29,13 @@ class PackedGroup:
     Attributes:
         history: [P] int64, at least one token: the first action token is scored from its last.
         actions: [R_i] int64 each, at least one of at least one token; all of their tokens are scored.
+        routes: [rows, layers, topk] int16, the experts to choose for each input token (history, then the actions
+            without their last tokens), `replay.MISSING` where they are not known; None: the policy chooses them all.
     """
 
     history: Tensor
     actions: tuple[Tensor, ...]
+    routes: Tensor | None = None
 
     def __post_init__(self) -> None:
         for name, tokens in (("history", self.history), *((f"action {i}", a) for i, a in enumerate(self.actions))):
@@ -41,6 +45,12 @@ class PackedGroup:
                 raise ValueError(f"{name} is empty: there is nothing to score it from, or nothing to score")
         if not self.actions:
             raise ValueError("a group needs an action")
+        if self.routes is not None and (self.routes.dim() != 3 or self.routes.dtype != torch.int16):
+            raise ValueError(
+                f"routes must be [n, layers, topk] int16, not {list(self.routes.shape)} {self.routes.dtype}"
+            )
+        if self.routes is not None and len(self.routes) != self.rows:
+            raise ValueError(f"routes of {len(self.routes)} tokens in a group of {self.rows} input tokens")
 
     @classmethod
     def sequence(cls, tokens: Tensor, history_length: int) -> PackedGroup:
@@ -49,7 +59,11 @@ class PackedGroup:
 
     def replicated(self) -> list[PackedGroup]:
         """The same actions, each with a history of its own: what everybody else trains on."""
-        return [PackedGroup(self.history, (action,)) for action in self.actions]
+        routes: list[Tensor | None] = [None] * len(self.actions)
+        if self.routes is not None:
+            history, *parts = self.routes.split([self.history.numel(), *(a.numel() - 1 for a in self.actions)])
+            routes = [torch.cat([history, part]) for part in parts]
+        return [PackedGroup(self.history, (a,), mine) for a, mine in zip(self.actions, routes, strict=True)]
 
     @property
     def rows(self) -> int:
@@ -113,7 +127,9 @@ def pack(groups: Sequence[PackedGroup], multiple: int, vocab: int) -> Pack:
         positions.append(torch.arange(padding))
     scored_rows = torch.cat([torch.empty(0, dtype=torch.int64), *rows_to_score(groups)])
     targets = torch.cat([torch.empty(0, dtype=torch.int64), *(a for group in groups for a in group.actions)])
-    return _share(torch.cat(ids), torch.cat(positions), segments, used, scored_rows, targets)
+    return _share(
+        torch.cat(ids), torch.cat(positions), segments, used, scored_rows, targets, _routes(groups, used + padding)
+    )
 
 
 class _Placed(torch.autograd.Function):
@@ -141,8 +157,28 @@ def everywhere(local: Tensor, batch: Pack) -> Tensor:
     return placed
 
 
+def _routes(groups: Sequence[PackedGroup], rows: int) -> Tensor | None:
+    """[layers, rows, topk] int16 of a pack of so many rows, `MISSING` in groups without; None if none has any."""
+    known = next((group.routes for group in groups if group.routes is not None), None)
+    if known is None:
+        return None
+    routes = torch.full((rows, *known.shape[1:]), MISSING, dtype=torch.int16)
+    start = 0
+    for group in groups:
+        if group.routes is not None:
+            routes[start : start + group.rows] = group.routes
+        start += group.rows
+    return routes.transpose(0, 1).contiguous()
+
+
 def _share(
-    ids: Tensor, positions: Tensor, segments: list[Segment], used: int, scored_rows: Tensor, targets: Tensor
+    ids: Tensor,
+    positions: Tensor,
+    segments: list[Segment],
+    used: int,
+    scored_rows: Tensor,
+    targets: Tensor,
+    routes: Tensor | None,
 ) -> Pack:
     """This context-parallel rank's share of a pack of which ``used`` rows are no padding, on its device."""
     size, rank = parallel_state.get_context_parallel_world_size(), parallel_state.get_context_parallel_rank()
@@ -159,6 +195,7 @@ def _share(
         places = (local >= 0).nonzero().flatten()
         scored_rows, targets = local[places], targets[places]
         ids, positions, places = ids[mine], positions[mine], places.to(where)
+        routes = None if routes is None else routes[:, mine]
     params = PackParams(
         qkv_format="sbhd",
         max_seqlen_q=ids.numel(),
@@ -166,6 +203,7 @@ def _share(
         positions=positions.to(where),
         calls=kernels.plan(blocks(segments, slices), where),
         order=order,
+        routes=None if routes is None else routes.to(where),
     )
     rows, targets = scored_rows.to(where), targets.to(where)
     return Pack(ids[None].to(where), rows, targets, places, scored, params, padding[None].to(where))

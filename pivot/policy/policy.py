@@ -21,11 +21,12 @@ from megatron.core.transformer.module import Float16Module
 from torch import Tensor
 
 from pivot.layout import Layout
-from pivot.policy import checkpoint, optimizer
+from pivot.policy import checkpoint, optimizer, storages
 from pivot.policy.balance import Balance, chunk_mask
 from pivot.policy.checkpoint_write import Saver
 from pivot.policy.family import Family, Setup, open_family
 from pivot.policy.head import ScoringHead, Wanted
+from pivot.policy.hf_shards import Shard
 from pivot.policy.hf_write import ShardWriter, copy_companions
 from pivot.policy.model import read_config
 from pivot.policy.norms import norms
@@ -109,6 +110,7 @@ class Policy:
         recompute: str | None = None,
         precision: Precision = NO_FP8,
         router_aux_loss: float = 0.0,
+        router_replay: bool = False,
     ) -> Policy:
         """Loads a Hugging Face checkpoint (safetensors, single or sharded), each rank only what it owns.
 
@@ -121,6 +123,7 @@ class Policy:
             recompute: None, "selective" or "full" activation recomputation.
             precision: FP8 of the matrix products, or none.
             router_aux_loss: coefficient of the load-balancing loss (``balance.py``); 0 for none.
+            router_replay: choose the experts that the routes of a group name (``replay.py``); else they are ignored.
 
         Raises:
             UserError: an unsupported model, a layout it does not divide by, or a damaged checkpoint, by name.
@@ -129,7 +132,7 @@ class Policy:
         if not parallel_state.model_parallel_is_initialized():
             raise RuntimeError("call pivot.policy.initialize(layout, seed) before Policy.from_hf")
         hf_config = read_config(path)
-        setup = Setup(layout, dtype, recompute, precision, freeze_router, Balance(router_aux_loss))
+        setup = Setup(layout, dtype, recompute, precision, freeze_router, Balance(router_aux_loss), router_replay)
         return cls(hf_config, open_family(path, hf_config), setup, optimizer)
 
     def forward_backward(
@@ -254,6 +257,15 @@ class Policy:
             )
         return sum(each for _, each in found)
 
+    def storages(self) -> storages.Storages:
+        """Where this rank's parameters, gradients and optimizer state are; not collective."""
+        return storages.find(self._models, self._wrapped, self._optimizer)
+
+    def drop_gradients(self) -> None:
+        """Forgets the gradients of the last ``forward_backward``; not collective."""
+        if self._optimizer is not None:
+            self._optimizer.zero_grad()
+
     def hf_weights(self) -> Iterator[tuple[str, Tensor]]:
         """Every full tensor under its Hugging Face name, in the same order on every rank.
 
@@ -261,6 +273,13 @@ class Policy:
             keep.
         """
         return self._family.export(self._models, self.dtype)
+
+    def shards(self) -> Iterator[Shard] | None:
+        """This rank's part of every Hugging Face tensor, as views of its parameters; not collective.
+
+        None where the family can only export full tensors.
+        """
+        return self._family.shards(self._models)
 
     def hf_gradients(self) -> Iterator[tuple[str, Tensor]]:
         """The gradient of the last ``forward_backward``, as ``hf_weights``; zeros for frozen weights."""

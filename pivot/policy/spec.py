@@ -26,6 +26,7 @@ from torch import Tensor
 from pivot.errors import UserError
 from pivot.policy.attention import BlockAttention
 from pivot.policy.balance import Balance, BalancedRouter
+from pivot.policy.release import moe_submodules, of_class
 
 
 class RMSNorm(torch.nn.RMSNorm):
@@ -91,9 +92,10 @@ def block_spec(config: TransformerConfig, vp_stage: int | None, balance: Balance
         if config.qk_layernorm:
             attention.q_layernorm = attention.k_layernorm = norm
         if config.num_moe_experts:
-            parts.mlp.submodules.experts.module = Experts
+            moe = moe_submodules(layer)
+            moe.experts = of_class(Experts, moe.experts)
     layer.submodules.self_attention.submodules.core_attention = BlockAttention
     if config.num_moe_experts and balance.coefficient:
-        layer.submodules.mlp.submodules.router = functools.partial(BalancedRouter, balance=balance)
+        moe_submodules(layer).router = functools.partial(BalancedRouter, balance=balance)
     count = get_num_layers_to_build(config, vp_stage=vp_stage)
     return TransformerBlockSubmodules(layer_specs=[layer] * count, layer_norm=norm)

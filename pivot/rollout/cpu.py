@@ -1,13 +1,17 @@
 """Work-arounds for vLLM's CPU backend, each with the file it concerns and the reason. Not used on CUDA."""
 
+import secrets
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import torch.distributed as dist
 
 if TYPE_CHECKING:
     import torch
 
 VERIFIED = "0.32.0"
-"""The vLLM release on which tests/parity/test_swap_engine.py proved the work-arounds."""
+"""The vLLM release on which tests/parity/test_swap_engine.py and test_placements.py proved the work-arounds."""
 
 SMALLEST_BLOCK = 32
 """Tokens of the smallest KV block that the CPU's attention takes. vLLM's default is 128 there, and every sample leaves
@@ -30,16 +34,19 @@ def check_version(found: str) -> None:
     if found.split("+")[0] != VERIFIED:
         raise RuntimeError(
             f"the CPU work-arounds of pivot/rollout/cpu.py were proven on vLLM {VERIFIED}, this is {found}: "
-            f"install that release, or run tests/parity/test_swap_engine.py on {found} and move cpu.VERIFIED"
+            f"install that release, or run tests/parity/test_swap_engine.py and test_placements.py on {found} and "
+            "move cpu.VERIFIED"
         )
 
 
 def apply_fixes() -> None:
-    """Patches vLLM once for this process. Call before the engine is built."""
+    """Patches vLLM once for this process. Call before the engine is built; collective over the process group."""
     import vllm
 
     check_version(vllm.__version__)
     _repack_experts_on_reload()
+    _skip_experts_of_other_ranks()
+    _own_shared_memory()
 
 
 def engine_arguments(max_model_len: int) -> dict[str, Any]:
@@ -87,3 +94,56 @@ def _repack_experts_on_reload() -> None:
             self.moe_kernel.fused_experts.process_weights_after_loading(layer)
 
     UnquantizedFusedMoEMethod._setup_kernel = setup_and_pack
+
+
+def _skip_experts_of_other_ranks() -> None:
+    """With expert parallel, a rank computes its own experts and leaves the others' share of a token at zero.
+
+    `model_executor/layers/fused_moe/experts/cpu_moe.py`: `CPUUnquantizedExperts.apply` ignores `expert_map` and reads
+    weights by an expert's number among all, beyond the end of what this rank holds: SIGSEGV, or worse, wrong numbers.
+    """
+    from vllm.model_executor.layers.fused_moe.experts.cpu_moe import CPUUnquantizedExperts
+
+    original = CPUUnquantizedExperts.apply
+    if hasattr(original, "__wrapped__"):
+        return
+
+    @wraps(original)
+    def apply_own(self: Any, *, topk_weights: Any, topk_ids: Any, expert_map: Any, **rest: Any) -> None:
+        if expert_map is not None:
+            own = expert_map[topk_ids.long()].to(topk_ids.dtype)  # -1: another rank's
+            topk_weights, topk_ids = topk_weights.masked_fill(own < 0, 0), own.clamp_min(0)
+        original(self, topk_weights=topk_weights, topk_ids=topk_ids, expert_map=expert_map, **rest)
+
+    CPUUnquantizedExperts.apply = apply_own
+
+
+def _own_shared_memory() -> None:
+    """Gives the shared memory of tensor parallel ranks a name of this run's own, and leaves no file behind.
+
+    `v1/worker/cpu_worker.py` derives the name (VLLM_DIST_IDENT) from the distributed init method, which under
+    `external_launcher` is always `env://`. `distributed/device_communicators/cpu_communicator.py`
+    (`_CPUSHMDistributed`) then uses the same files in every run of a machine: two runs read each other's sums, and what
+    a killed run has left makes the next one fail (`create shm in SHMManager failed. errno: 17`). The files are unlinked
+    as soon as every rank has mapped them, so that a kill leaves nothing.
+    """
+    from vllm.distributed.device_communicators.cpu_communicator import _CPUSHMDistributed
+
+    original_name, original_init = _CPUSHMDistributed.make_group_name, _CPUSHMDistributed._init_cpu_shm
+    if hasattr(original_init, "__wrapped__"):
+        return
+    run = [secrets.token_hex(8)]  # not from a generator that the trainer's results depend on
+    if dist.is_initialized() and dist.get_world_size() > 1:
+        dist.broadcast_object_list(run, src=0)
+
+    def own_name(communicator: Any) -> str:
+        return f"{run[0]}-{original_name(communicator).replace('/', '')}"
+
+    @wraps(original_init)
+    def map_and_unlink(self: Any) -> int:
+        handle = int(original_init(self))  # ends with a barrier: every rank has mapped every file
+        Path(f"/dev/shm/{self.group_name}_{self.communicator.rank}").unlink()
+        return handle
+
+    _CPUSHMDistributed.make_group_name = staticmethod(own_name)
+    _CPUSHMDistributed._init_cpu_shm = map_and_unlink

@@ -1,12 +1,11 @@
-"""One vLLM engine inside the trainer's process: sample, score, take new weights.
+"""A vLLM engine inside the trainer's processes: sample, score, take new weights.
 
-Placement is one replica a process (tensor parallel size 1): under torchrun every rank owns a whole engine,
-takes its share of the prompts, and no engine step involves another rank.
+With the default placement every rank owns a whole engine, and no engine step involves another rank. A replica of
+several ranks is tensor parallel: its ranks call every method together, with the same arguments.
 """
 
-import os
-import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -14,16 +13,21 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import torch
 import torch.distributed as dist
 
-from pivot.errors import UserError
+from pivot.rollout import readback
 from pivot.rollout.environment import prepare_environment
 from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
+from pivot.rollout.placement import Placement
+from pivot.rollout.replica import Replica
+from pivot.rollout.requests import check_lengths, check_request
+from pivot.rollout.routes import checked, of_group, route_arguments, route_source
+from pivot.rollout.running import Finish, Progress, Requests, sampling_parameters
 from pivot.rollout.types import Completion, Sampling
 
 if TYPE_CHECKING:
-    from vllm import LLM, RequestOutput, SamplingParams
+    from vllm import RequestOutput, SamplingParams
 
-Progress = Callable[[int, int], None]
-"""Called with (prompts done, tokens generated so far)."""
+Enough = Callable[[int, list[Completion]], bool]
+"""Called with a prompt's index and its completions when it has all of them; whether to give up the other prompts."""
 
 _CLOSED = "it is closed"
 
@@ -33,11 +37,14 @@ class Engine:
 
     Attributes:
         tokenizer: The checkpoint's own tokenizer.
+        placement: Which replica this rank's engine is, or is a part of.
+        replica: The ranks of that replica, as a group.
         max_model_len: Most tokens that a prompt and its completion hold together.
         weight_version: What `update_weights` was last given; "initial" before, "none" for an engine without
             weights.
         prefill_tokens: Prompt tokens that `sample` has computed so far, over all completions: those that the prefix
             cache did not hold. (What a preempted request computes a second time is not in it.)
+        aborted_tokens: Tokens that `sample` has generated so far for prompts that it gave up.
     """
 
     _open: ClassVar[int] = 0  # engines of this process: they share vLLM's process groups
@@ -46,59 +53,60 @@ class Engine:
         self,
         model_path: Path | str,
         *,
+        placement: Placement | None = None,
         dtype: str = "float32",
         max_model_len: int,
         max_num_seqs: int = 64,
         kv_cache_bytes: int = 64 << 20,
         load_weights: bool = True,
         share_tails: bool = False,
+        can_sleep: bool = False,
+        routes: bool = False,
     ) -> None:
         """Starts an engine; collective over the default process group when there is one.
 
         Args:
             model_path: Hugging Face checkpoint directory.
+            placement: Of this rank's engine; None: a replica a rank.
             dtype: Type of weights, activations and KV cache.
             max_model_len: Context length in tokens.
             max_num_seqs: Most sequences decoded together.
-            kv_cache_bytes: Size of the KV cache; what does not fit waits.
-            load_weights: False leaves the weights random: the first `update_weights` fills them, and until
-                then `sample` and `score` refuse.
-            share_tails: Prompts share every token they begin with, not only whole KV blocks
-                (`pivot.rollout.scheduler`).
+            kv_cache_bytes: Size of this rank's KV cache; what does not fit waits.
+            load_weights: False: the first `update_weights` fills them; until then `sample` and `score` refuse.
+            share_tails: Prompts share all tokens they begin with, not only whole KV blocks (`pivot.rollout.scheduler`).
+            can_sleep: `sleep` and `wake` will be called; vLLM refuses it on CPU.
+            routes: Completions carry the experts that their tokens went to; not with `share_tails`.
 
         Raises:
-            UserError: `model_path` holds no checkpoint, or vLLM refuses it with these settings (unknown
-                architecture, context longer than the model's, cache too small for one full context).
-            RuntimeError: under torchrun, without the trainer's process group; or an unproven vLLM release on
-                CPU.
+            UserError: no checkpoint there, routes of a model without experts, or settings that vLLM refuses.
+            RuntimeError: no process group under torchrun, or an unproven vLLM release on CPU.
         """
-        if not (Path(model_path) / "config.json").is_file():
-            raise UserError(f"{model_path}: no checkpoint here (config.json is missing); give a Hugging Face directory")
-        executor = _executor()
+        from pivot.rollout import start
+
+        self.placement = placement or Placement()
         prepare_environment()
         self._created_group = not dist.is_initialized()
-        self.max_model_len = max_model_len
-        self._max_num_seqs = max_num_seqs
-        asked = f"max_model_len={max_model_len}, dtype={dtype}, kv_cache_bytes={kv_cache_bytes}"
+        self.max_model_len, self._max_num_seqs = max_model_len, max_num_seqs
         with process_kept():
-            try:
-                self._llm = _start(
-                    model_path,
-                    dtype=dtype,
-                    max_model_len=max_model_len,
-                    max_num_seqs=max_num_seqs,
-                    kv_cache_memory_bytes=kv_cache_bytes,
-                    load_format="auto" if load_weights else "dummy",
-                    share_tails=share_tails,
-                    distributed_executor_backend=executor,
-                )
-            except ValueError as error:  # how vLLM reports settings that it cannot serve
-                raise UserError(f"{model_path}: vLLM refuses {asked}: {' '.join(str(error).split())}") from error
+            self._llm = start.llm(
+                Path(model_path),
+                self.placement,
+                dtype=dtype,
+                max_model_len=max_model_len,
+                max_num_seqs=max_num_seqs,
+                kv_cache_bytes=kv_cache_bytes,
+                load_format="auto" if load_weights else "dummy",
+                enable_sleep_mode=can_sleep,
+                share_tails=share_tails,
+                **route_arguments(routes, share_tails),
+            )
+            self._routes = route_source(self._llm) if routes else None
+        self.replica = Replica(self.placement, start.group() if self.placement.tensor > 1 else None)
         self.tokenizer: Any = self._llm.get_tokenizer()
         self.weight_version = "initial" if load_weights else "none"
         self._refusal = None if load_weights else "it was started without weights: call update_weights first"
         self._updatable = True
-        self.prefill_tokens = 0
+        self.prefill_tokens = self.aborted_tokens = 0
         self._llm.llm_engine.set_weight_version(self.weight_version)
         Engine._open += 1
 
@@ -109,6 +117,7 @@ class Engine:
         n: int,
         sampling: Sampling,
         progress: Progress | None = None,
+        enough: Enough | None = None,
     ) -> list[list[Completion]]:
         """Draws `n` completions of every prompt.
 
@@ -122,41 +131,32 @@ class Engine:
             n: Completions a prompt.
             sampling: Temperature, nucleus, length.
             progress: Called whenever prompts finish.
+            enough: Called for every prompt that finishes; None: all prompts are wanted.
 
         Returns:
-            For every prompt, in order, its `n` completions.
+            For every prompt, in order, its `n` completions; none for one that was given up.
 
         Raises:
             ValueError: a prompt that leaves no room for a token (its index, length and the limit), an empty
                 one, other counts of prompts and seeds, or n > 1 at temperature 0.
+            RuntimeError: the ranks of the replica asked for different things, or drew different samples.
         """
-        from vllm import SamplingParams
-        from vllm.sampling_params import RequestOutputKind
+        check_request(prompts, seeds, n, sampling, self.max_model_len)
+        self.replica.check_same("prompts, seeds or sampling", (prompts, seeds, n, sampling))
+        groups: list[list[Completion]] = [[] for _ in prompts]
 
-        if len(prompts) != len(seeds):
-            raise ValueError(f"{len(prompts)} prompts but {len(seeds)} seeds")
-        if sampling.temperature == 0 and n != 1:
-            raise ValueError(f"greedy completions are all the same: n must be 1 at temperature 0, not {n}")
-        self._check_lengths(prompts, "prompt", self.max_model_len - 1)
-        parameters = [
-            SamplingParams(
-                seed=seed + i,
-                temperature=sampling.temperature,
-                top_p=sampling.top_p,
-                max_tokens=min(sampling.max_tokens, self.max_model_len - len(prompt)),
-                logprobs=0,
-                flat_logprobs=True,
-                detokenize=False,
-                output_kind=RequestOutputKind.FINAL_ONLY,
-            )
-            for prompt, seed in zip(prompts, seeds, strict=True)
-            for i in range(n)
-        ]
-        outputs = self._generate(prompts, parameters, n, progress)
-        # One request a completion, so that each says what it found in the prefix cache.
-        self.prefill_tokens += sum(len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0) for out in outputs)
-        completions = [self._completion(output.outputs[0]) for output in outputs]
-        return [completions[i * n : (i + 1) * n] for i in range(len(prompts))]
+        def finish(index: int, outputs: list["RequestOutput"]) -> bool:
+            groups[index] = self._group(len(prompts[index]), outputs)
+            return enough is not None and enough(index, groups[index])
+
+        parameters = sampling_parameters(prompts, seeds, n, sampling, self.max_model_len)
+        for index, out in self._generate(prompts, parameters, n, progress, finish).items():
+            # One request a completion, so that each says what it found in the prefix cache.
+            self.prefill_tokens += len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0)
+            if not groups[index // n]:
+                self.aborted_tokens += len(out.outputs[0].token_ids)
+        self.replica.check_same("samples", [[one.token_ids for one in group] for group in groups])
+        return groups
 
     def score(self, sequences: Sequence[list[int]], progress: Progress | None = None) -> list[list[float]]:
         """Logprobs of given tokens under the engine's weights, at temperature 1.
@@ -171,11 +171,18 @@ class Engine:
         Raises:
             ValueError: a sequence longer than the context minus one, or empty.
         """
+        return [logprobs for logprobs, _ in self.score_and_rank(sequences, progress)]
+
+    def score_and_rank(
+        self, sequences: Sequence[list[int]], progress: Progress | None = None
+    ) -> list[tuple[list[float], list[int]]]:
+        """As `score`, with the rank of each token among all that could stand there: 1 is the likeliest."""
         from vllm import SamplingParams
         from vllm.sampling_params import RequestOutputKind
 
         # The engine insists on generating a token, which needs room.
-        self._check_lengths(sequences, "sequence", self.max_model_len - 1)
+        check_lengths(sequences, "sequence", self.max_model_len)
+        self.replica.check_same("sequences", sequences)
         # Prompt logprobs make vLLM compute every position anew (it does not read the prefix cache then).
         parameters = SamplingParams(
             max_tokens=1,
@@ -187,12 +194,21 @@ class Engine:
         )
         outputs = self._generate(sequences, [parameters] * len(sequences), 1, progress)
         scores = []
-        for output in outputs:
+        for _, output in sorted(outputs.items()):
             logprobs: Any = output.prompt_logprobs  # a FlatLogprobs, by flat_logprobs=True
             if len(logprobs.logprobs) != len(output.prompt_token_ids or ()) - 1:
                 raise RuntimeError("vLLM returned logprobs for another number of tokens than the sequence has")
-            scores.append(list(logprobs.logprobs))
+            scores.append((list(logprobs.logprobs), list(logprobs.ranks)))
         return scores
+
+    def read_weights(self, shapes: Mapping[str, tuple[int, ...]]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Weights that the engine holds as they were loaded, by Hugging Face name (`pivot.rollout.readback`).
+
+        Args:
+            shapes: Name -> shape of the tensors to look for.
+        """
+        [found] = self._llm.apply_model(lambda model: list(readback.read_weights(model, shapes)))
+        yield from found
 
     def update_weights(self, weights: Iterable[tuple[str, torch.Tensor]], version: str) -> None:
         """Replaces all weights through vLLM's weight-transfer path and forgets cached prefixes.
@@ -222,6 +238,21 @@ class Engine:
         if not self._llm.reset_prefix_cache():
             raise RuntimeError("vLLM did not reset its prefix cache: requests are still running")
 
+    def sleep(self, level: int) -> None:
+        """Frees the engine's device memory: the KV cache, and the weights into host memory (1) or for good (2).
+
+        A level 2 sleep has corrupted what some models sample after waking, without an error: score something then.
+        """
+        self._llm.sleep(level=level)
+
+    def wake(self, tag: str) -> None:
+        """Takes back the memory of the "weights" or of the "kv_cache".
+
+        After level 2 the weights are garbage until `update_weights`, which is possible before the cache is back; after
+        both the engine can be used.
+        """
+        self._llm.wake_up(tags=[tag])
+
     def close(self) -> None:
         """Frees the engine; the trainer's default process group survives. Calling it again does nothing."""
         if self._refusal == _CLOSED:
@@ -241,51 +272,38 @@ class Engine:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None) -> None:
         self.close()
 
-    def _check_lengths(self, sequences: Sequence[list[int]], noun: str, limit: int) -> None:
-        for index, tokens in enumerate(sequences):
-            if not 0 < len(tokens) <= limit:
-                raise ValueError(
-                    f"{noun} {index} has {len(tokens)} tokens; between 1 and {limit} fit "
-                    f"(max_model_len {self.max_model_len})"
-                )
-
     def _generate(
         self,
         prompts: Sequence[list[int]],
         parameters: Sequence["SamplingParams"],
         n: int,
         progress: Progress | None,
-    ) -> list["RequestOutput"]:
-        """Runs `n` requests a prompt to the end, feeding the queue as it drains: the batch never runs dry."""
+        finish: Finish | None = None,
+    ) -> dict[int, "RequestOutput"]:
+        """Runs `n` requests a prompt; by number of the request, the outputs of those that finished."""
         if self._refusal is not None:
             raise RuntimeError(f"the engine cannot be used: {self._refusal}")
-        from vllm.inputs.engine import tokens_input
-
-        engine = self._llm.llm_engine
-        finished: dict[int, RequestOutput] = {}
-        unfinished = [n] * len(prompts)
-        sent = tokens = 0
+        if self._routes is not None:
+            self._routes.clear()
+        requests = Requests(self._llm.llm_engine, prompts, parameters, n, 2 * self._max_num_seqs + n)
         with random_state_kept():
-            try:
-                while len(finished) < len(parameters):
-                    while sent < len(parameters) and sent - len(finished) < 2 * self._max_num_seqs + n:
-                        engine.add_request(str(sent), tokens_input(prompts[sent // n]), parameters[sent])
-                        sent += 1
-                    steps: list[Any] = engine.step()  # all RequestOutput: nothing here is pooled
-                    done = [output for output in steps if output.finished]
-                    for output in done:
-                        index = int(output.request_id)
-                        finished[index] = output
-                        unfinished[index // n] -= 1
-                        tokens += sum(len(choice.token_ids) for choice in output.outputs)
-                    if done and progress is not None:
-                        progress(unfinished.count(0), tokens)
-            finally:
-                # Interrupted: what still runs must not answer the next call.
-                running = [str(index) for index in range(sent) if index not in finished]
-                if running:
-                    engine.abort_request(running)
-        return [finished[index] for index in range(len(parameters))]
+            requests.run(progress, finish)
+        self.aborted_tokens += requests.aborted_tokens
+        return requests.finished
+
+    def _group(self, prompt: int, outputs: list["RequestOutput"]) -> list[Completion]:
+        """The completions of one prompt of so many tokens."""
+        completions = [self._completion(output.outputs[0]) for output in outputs]
+        if self._routes is None:
+            return completions
+        rows = [
+            checked(self._routes.take(output), prompt + len(completion.token_ids) - 1)
+            for output, completion in zip(outputs, completions, strict=True)
+        ]
+        return [
+            replace(completion, routes=routes)
+            for completion, routes in zip(completions, of_group(rows, prompt), strict=True)
+        ]
 
     def _completion(self, choice: Any) -> Completion:
         ids = tuple(choice.token_ids)
@@ -299,47 +317,3 @@ class Engine:
             finish_reason=choice.finish_reason,
             weight_version=self.weight_version,
         )
-
-
-def _executor() -> str:
-    """vLLM's executor: external_launcher takes the device of LOCAL_RANK; an engine alone needs no launcher."""
-    ranks = int(os.environ.get("WORLD_SIZE", "1"))
-    if ranks > 1 and not dist.is_initialized():
-        raise RuntimeError(f"WORLD_SIZE is {ranks}: create the trainer's process group before the engine")
-    return "external_launcher" if ranks > 1 else "uni"
-
-
-def _start(model_path: Path | str, *, max_model_len: int, share_tails: bool, **arguments: Any) -> "LLM":
-    """Builds the vLLM object with this project's settings."""
-    from vllm import LLM
-
-    from pivot.rollout import cpu, transport
-
-    transport.register()
-    if cpu.on_cpu():
-        cpu.apply_fixes()
-        arguments |= cpu.engine_arguments(max_model_len)
-    if share_tails:
-        from pivot.rollout.scheduler import scheduler
-
-        arguments["scheduler_cls"] = scheduler(asynchronous=not cpu.on_cpu())
-        if cpu.on_cpu():
-            arguments["block_size"] = cpu.SMALLEST_BLOCK
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", FutureWarning)  # of vLLM's use of torch, not of ours
-        llm = LLM(
-            str(model_path),
-            max_model_len=max_model_len,
-            enforce_eager=True,
-            enable_prefix_caching=True,
-            # log-softmax at the sampling temperature: what a trainer's loss is computed on.
-            logprobs_mode="processed_logprobs",
-            weight_transfer_config={"backend": transport.BACKEND},
-            generation_config="vllm",  # the checkpoint's generation_config.json must not change how we sample
-            seed=0,
-            use_tqdm_on_load=False,
-            disable_log_stats=True,
-            **arguments,
-        )
-    llm.init_weight_transfer_engine({"init_info": {}})
-    return llm

@@ -1,6 +1,11 @@
-"""What goes into and comes out of the rollout engine."""
+"""What goes into and comes out of a rollout engine, wherever it runs."""
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from pivot.rollout.placement import Placement
+from pivot.rollout.routes import Routes
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +43,7 @@ class Completion:
         text: `token_ids` decoded without the end-of-turn token; other special tokens are kept visible.
         finish_reason: "stop" (end of turn) or "length" (`max_tokens` or the context ran out).
         weight_version: The version given with the weights that produced it.
+        routes: The experts that its tokens went to, where the engine was asked for them.
     """
 
     token_ids: tuple[int, ...]
@@ -45,3 +51,25 @@ class Completion:
     text: str
     finish_reason: str
     weight_version: str
+    routes: Routes | None = field(default=None, compare=False, repr=False)
+
+
+class Sampler(Protocol):
+    """What every placement of an engine offers: colocated, one rank or several a replica, or a server."""
+
+    @property
+    def tokenizer(self) -> Any:
+        """The checkpoint's own tokenizer."""
+
+    @property
+    def max_model_len(self) -> int:
+        """Most tokens that a prompt and its completion hold together."""
+
+    @property
+    def placement(self) -> Placement:
+        """Which prompts are this rank's: those of its replica."""
+
+    def sample(
+        self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling
+    ) -> list[list[Completion]]:
+        """`n` completions of every prompt, in order; see `Engine.sample`."""

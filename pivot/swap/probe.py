@@ -1,7 +1,8 @@
 """After a swap the engine and the policy must give the same tokens the same probability. This asks them."""
 
+import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 import torch
@@ -25,8 +26,8 @@ class Trainer(Protocol):
 class Scorer(Protocol):
     """What a probe needs of an engine."""
 
-    def score(self, sequences: Sequence[list[int]]) -> list[list[float]]:
-        """Logprob of every token after the first."""
+    def score_and_rank(self, sequences: Sequence[list[int]]) -> list[tuple[list[float], list[int]]]:
+        """Logprob of every token after the first, and its rank there (1: the likeliest)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class ProbeResult:
         position: Position in it (0 is the first token, which is never compared).
         policy: The policy's logprob there.
         engine: The engine's logprob there.
+        top1: Share of tokens that the engine ranks first, of those to which the policy gives more than one half (which
+            it therefore ranks first); None where there is no such token.
     """
 
     max_gap: float
@@ -50,31 +53,67 @@ class ProbeResult:
     position: int
     policy: float
     engine: float
+    top1: float | None = None
+
+    def refused(self, limit: float) -> str | None:
+        """Why the engine cannot be said to serve the policy's weights: `max_gap` is over `limit` or not a number."""
+        if self.max_gap <= limit:
+            return None
+        return (
+            f"after the swap engine and policy disagree: sequence {self.sequence}, token {self.position}, "
+            f"logprob {self.engine:.6f} in the engine, {self.policy:.6f} in the policy; "
+            f"largest gap {self.max_gap:.3g}, limit {limit:.3g}, mean {self.mean_gap:.3g} over {self.tokens} tokens"
+        )
 
     def check(self, limit: float) -> None:
         """Stops a run whose engine does not serve the policy's weights.
 
         Raises:
-            SwapError: `max_gap` is over `limit` or not a number.
+            SwapError: `refused` says why.
         """
-        if not self.max_gap <= limit:
-            raise SwapError(
-                f"after the swap engine and policy disagree: sequence {self.sequence}, "
-                f"token {self.position}, logprob {self.engine:.6f} in the engine, "
-                f"{self.policy:.6f} in the policy; "
-                f"largest gap {self.max_gap:.3g}, limit {limit:.3g}, "
-                f"mean {self.mean_gap:.3g} over {self.tokens} tokens"
-            )
+        if (reason := self.refused(limit)) is not None:
+            raise SwapError(reason)
+
+    def metrics(self) -> dict[str, float]:
+        """What a step logs of it."""
+        sure = {} if self.top1 is None else {"probe_top1": self.top1}
+        return {"probe_gap_max": self.max_gap, "probe_gap_mean": self.mean_gap} | sure
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """One half of a probe: what the policy says of some sequences, for when it is not there to be asked.
+
+    Attributes:
+        sequences: Token ids.
+        starts: Position of the first token of each that is compared.
+        logprobs: The policy's, one tensor a sequence, of the tokens from there on.
+    """
+
+    sequences: list[list[int]]
+    starts: list[int]
+    logprobs: list[Tensor]
+
+    def compare(self, engine: Scorer) -> ProbeResult:
+        """The other half: the engine scores the same tokens."""
+        scores = engine.score_and_rank(self.sequences)
+        rows = [row[start - 1 :] for (row, _), start in zip(scores, self.starts, strict=True)]
+        places = [row[start - 1 :] for (_, row), start in zip(scores, self.starts, strict=True)]
+        return replace(compare(self.logprobs, rows, self.starts), top1=top1(self.logprobs, places))
 
 
 def probe(
     policy: Trainer, engine: Scorer, sequences: Sequence[Sequence[int]], *, last: int | None = None
 ) -> ProbeResult:
-    """Compares the logprobs that both give to the same tokens, at temperature 1.
+    """Compares the logprobs that both give to the same tokens, at temperature 1; see `expect`."""
+    return expect(policy, sequences, last=last).compare(engine)
+
+
+def expect(policy: Trainer, sequences: Sequence[Sequence[int]], *, last: int | None = None) -> Expected:
+    """The policy's logprobs of some sequences, at temperature 1.
 
     Args:
         policy: Its `logprobs` is collective: every rank probes the same sequences.
-        engine: This rank's engine.
         sequences: Token ids, two or more a sequence, a few sequences.
         last: Compare at most so many tokens, the last ones, of each sequence: they depend on every weight too, and
             the policy needs logits only for them. None compares all but the first.
@@ -90,8 +129,7 @@ def probe(
     pairs = zip(sequences, starts, strict=True)
     [(logprobs, _)] = policy.logprobs([[PackedGroup.sequence(torch.tensor(tokens), start) for tokens, start in pairs]])
     ours = logprobs.split([len(tokens) - start for tokens, start in zip(sequences, starts, strict=True)])
-    scores = engine.score([*map(list, sequences)])
-    return compare(ours, [row[start - 1 :] for row, start in zip(scores, starts, strict=True)], starts)
+    return Expected([*map(list, sequences)], starts, list(ours))
 
 
 def compare(
@@ -113,6 +151,18 @@ def compare(
         policy=float(ours[sequence][position]),
         engine=float(theirs[sequence][position]),
     )
+
+
+def top1(policy: Sequence[Tensor], places: Sequence[Sequence[int]]) -> float | None:
+    """Share of tokens that the engine ranks first, of those that the policy certainly does.
+
+    Args:
+        policy: Logprobs, one tensor a sequence.
+        places: The engine's ranks of the same tokens.
+    """
+    sure = torch.cat([scores.detach().cpu() for scores in policy]) > math.log(0.5)
+    first = torch.tensor([place == 1 for row in places for place in row])
+    return float(first[sure].float().mean()) if bool(sure.any()) else None
 
 
 def _locate(index: int, lengths: Sequence[int]) -> tuple[int, int]:

@@ -10,6 +10,7 @@ from torch import Tensor
 from pivot.mine.groups import Group, Sampled
 from pivot.policy import PackedGroup
 from pivot.train.packing import plan, units
+from pivot.train.replay import pack_routes
 from pivot.verify import Verdict
 
 
@@ -102,7 +103,9 @@ def pack(rows: Sequence[Row], part: Sequence[int], packing: Packing) -> list[Pac
     groups = [list(indices) for _, indices in together]
     return [
         PackedGroup(
-            torch.tensor(rows[indices[0]].prompt), tuple(torch.tensor(rows[i].sample.token_ids) for i in indices)
+            torch.tensor(rows[indices[0]].prompt),
+            tuple(torch.tensor(rows[i].sample.token_ids) for i in indices),
+            pack_routes([rows[i].sample for i in indices]),
         )
         for indices in groups
     ]

@@ -10,13 +10,17 @@ from pivot.mine.groups import Turn
 class PivotLoader:
     """Yields `batch` turns a step for `steps` steps; every epoch is a new permutation and nothing is dropped.
 
+    Behind a step's own turns come up to `spare` other ones, different from them and from each other: what may be drawn
+    in the place of groups without variance. They are drawn at random for each step and move no epoch on.
+
     Stateful in Lightning's sense (`state_dict`, `load_state_dict`): the state is the next step. It has a length, so
     Lightning does not read ahead and the state is exact.
     """
 
-    def __init__(self, turns: Sequence[Turn], *, batch: int, steps: int, seed: int) -> None:
+    def __init__(self, turns: Sequence[Turn], *, batch: int, steps: int, seed: int, spare: int = 0) -> None:
         self._turns = turns
         self._batch = batch
+        self._spare = spare
         self._steps = steps
         self._seed = seed
         self._next = 0
@@ -31,10 +35,14 @@ class PivotLoader:
         self._next = 0
 
     def at(self, step: int) -> list[Turn]:
-        """The turns of a step: the next `batch` of an endless sequence of shuffled epochs."""
+        """The turns of a step: the next `batch` of an endless sequence of shuffled epochs, then the spare ones."""
         first = step * self._batch
-        return [self._turns[self._order(i // len(self._turns))[i % len(self._turns)]]
-                for i in range(first, first + self._batch)]  # fmt: skip
+        own = [self._order(i // len(self._turns))[i % len(self._turns)] for i in range(first, first + self._batch)]
+        return [self._turns[i] for i in (*own, *self._spares(step, own))]
+
+    def _spares(self, step: int, own: Sequence[int]) -> list[int]:
+        others = sorted(set(range(len(self._turns))) - set(own)) if self._spare else []
+        return random.Random(f"{self._seed}:spare:{step}").sample(others, min(self._spare, len(others)))
 
     def _order(self, epoch: int) -> list[int]:
         order = list(range(len(self._turns)))

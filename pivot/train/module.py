@@ -8,12 +8,16 @@ import lightning.pytorch as pl
 import torch
 
 from pivot import ranks
+from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
-from pivot.rollout import Engine, Sampling
-from pivot.swap import Manifest, probe, push
-from pivot.train.clock import Clock
+from pivot.rollout import Completion, Engine, Sampling
+from pivot.shares import Shares, once, sampling_costs
+from pivot.swap import Expected, Manifest, Swap, agree, blame, check_versions, expect, marks
+from pivot.train.memory import Memory, State
 from pivot.train.monitor import reward_stats
+from pivot.train.refill import Draw, Quota, at_once, draw_stats, in_waves
+from pivot.train.replay import missing_routes, replay_gap
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
@@ -24,15 +28,21 @@ PROBE_TOKENS = 128
 
 @dataclass(frozen=True, slots=True)
 class StepSettings:
-    """What a step needs to know beyond its parts."""
+    """What a step needs to know beyond its parts.
+
+    `probe_always`: every time the engine is woken, for one whose sleep is not to be trusted.
+    """
 
     seed: int
+    prompts: int
+    early_stop: bool
     group_size: int
     validation_samples: int
     sampling: Sampling
     schedule: Schedule
     kl_every: int
     probe_every: int
+    probe_always: bool
     probe_sequences: int
     probe_limit: float
 
@@ -45,7 +55,9 @@ class PivotModule(pl.LightningModule):
         policy: Policy,
         reference: Policy | None,
         engine: Engine,
+        memory: Memory,
         manifest: Manifest,
+        weights: Swap,
         scorer: Scorer,
         grpo: Grpo,
         settings: StepSettings,
@@ -55,7 +67,9 @@ class PivotModule(pl.LightningModule):
         self.policy = policy
         self.reference = reference
         self.engine = engine
+        self.memory = memory
         self.manifest = manifest
+        self.weights = weights
         self.scorer = scorer
         self.grpo = grpo
         self.settings = settings
@@ -64,48 +78,131 @@ class PivotModule(pl.LightningModule):
     def training_step(self, turns: list[Turn], batch_idx: int) -> None:
         """One step: sample with the current weights, verify, update, swap the new weights into the engine."""
         step = self.global_step
-        groups = self.rollout(turns, self.settings.group_size, step)
+        draw, stats = self.draw(turns, step)
+        self.memory.enter(State.TRAINING)
+        stats |= self.routes(draw.batch, step)
         with self.clock.phase("train"):
             lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
-            stats = self.optimizers().step(lambda: update(self.policy, reference, groups, self.grpo, lr))
-        self.swap(version=step + 1)
-        if due(step, self.settings.probe_every):
-            stats |= self.probe(groups)
-        self.report({"lr": lr} | stats | reward_stats(groups))
+            stats |= self.optimizers().step(lambda: update(self.policy, reference, draw.batch, self.grpo, lr))
+        wanted = self.settings.probe_always or due(step, self.settings.probe_every)
+        stats |= self.refresh(step + 1, probed(draw.batch) if wanted else [])
+        self.report({"lr": lr} | stats | reward_stats(draw.groups))
+
+    def draw(self, turns: Sequence[Turn], step: int) -> tuple[Draw, dict[str, float]]:
+        """The groups of a step: of its own pivots, and of the spare ones behind them (`pivot.train.refill`)."""
+        wanted, before = self.settings.prompts, self.engine.aborted_tokens
+        if self.settings.early_stop:
+            draw = at_once(turns, wanted, lambda part: self.rollout_until(part, step))
+        else:
+            draw = in_waves(turns, wanted, lambda part: self.rollout(part, self.settings.group_size, step))
+        if len(turns) <= wanted:
+            return draw, {}
+        aborted = sum(ranks.gather([self.engine.aborted_tokens - before]))
+        return draw, draw_stats(draw, wanted, aborted)
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:
-        """Every rank's engine samples its share of the turns; all groups, verified, on every rank."""
-        mine = ranks.share(turns)
-        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in mine]
+        """Every engine replica samples its share of the turns; all groups, verified, in order, on every rank."""
+        self.wake(turns)
+        shares = self.shares(turns, size)
+        mine = shares.own(turns)
         with self.clock.phase("generate"):
-            samples = self.engine.sample([list(turn.prompt) for turn in mine], seeds, size, self.settings.sampling)
+            samples = self.sample(mine, size, step)
         with self.clock.phase("verify"):
-            return ranks.gather(verify(mine, samples, self.scorer))
+            groups = shares.gather(verify(mine, samples, self.scorer) if self.engine.placement.first else [])
+        return self.fresh(groups)
 
-    def swap(self, version: int) -> None:
-        """Collective: the policy's weights into every engine, under a version that each sample will carry."""
+    def rollout_until(self, turns: Sequence[Turn], step: int) -> list[Group]:
+        """As `rollout`, but every rank stops when as many of its groups have variance as it has of the step's own."""
+        self.wake(turns)
+        size = self.settings.group_size
+        own, spare = (
+            self.shares(part, size).own(part)
+            for part in (turns[: self.settings.prompts], turns[self.settings.prompts :])
+        )
+        quota = Quota([*own, *spare], len(own), self.scorer)
+        # what ends first must not depend on what was cached, for a resumed run has nothing cached
+        self.engine.forget_prefixes()
+        with self.clock.phase("generate"):
+            self.sample([*own, *spare], size, step, quota)
+        return self.fresh(once(quota.groups, self.engine.placement))
+
+    def shares(self, turns: Sequence[Turn], size: int) -> Shares:
+        """Which turns each replica samples so that all end at about the same time."""
+        costs = sampling_costs([len(turn.prompt) for turn in turns], size, self.settings.sampling.max_tokens)
+        return Shares.balanced(costs, self.engine.placement)
+
+    def sample(
+        self, turns: Sequence[Turn], size: int, step: int, enough: Quota | None = None
+    ) -> list[list[Completion]]:
+        """Samples of this replica's turns, until there are enough."""
+        seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in turns]
+        prompts = [list(turn.prompt) for turn in turns]
+        return self.engine.sample(prompts, seeds, size, self.settings.sampling, enough=enough)
+
+    def fresh(self, groups: list[Group]) -> list[Group]:
+        """The groups, if they were drawn with the weights of this moment."""
+        check_versions((sample for group in groups for sample in group.samples), str(self.global_step))
+        return groups
+
+    def routes(self, groups: Sequence[Group], step: int) -> dict[str, float]:
+        """With router replay: routes that are missing, and what replay does to the gap to the engine."""
+        stats = missing_routes(groups)
+        if stats and due(step, self.settings.probe_every):
+            with self.clock.phase("probe"):
+                stats |= replay_gap(self.policy, groups, self.settings.probe_sequences, self.grpo.temperature)
+        return stats
+
+    def refresh(self, version: int, sequences: Sequence[Sequence[int]]) -> dict[str, float]:
+        """Collective: the policy's weights into every engine, under a version that each sample will carry.
+
+        Then both must agree on the logprobs of the sequences, if there are any, or the run stops.
+        """
+        self.memory.enter(State.SWAPPING)
         with self.clock.phase("swap"):
-            push(self.policy, self.engine, self.manifest, str(version))
-
-    def probe(self, groups: Sequence[Group]) -> dict[str, float]:
-        """After the swap, engine and trainer must agree on the logprobs of a few sequences, or the run stops."""
+            stats = self.weights.push(self.engine, str(version)).metrics()
         with self.clock.phase("probe"):
-            sampled = [group for group in groups if group.samples][: self.settings.probe_sequences]
-            sequences = [[*group.turn.prompt, *group.samples[0].token_ids] for group in sampled]
-            result = probe(self.policy, self.engine, sequences, last=PROBE_TOKENS)
-            result.check(self.settings.probe_limit)
-        return {"probe_gap_max": result.max_gap, "probe_gap_mean": result.mean_gap}
+            sequences = sequences[: self.settings.probe_sequences]
+            expected = expect(self.policy, sequences, last=PROBE_TOKENS) if sequences else None
+        self.memory.enter(State.GENERATING)
+        return stats | (self.probe(expected) if expected is not None else {})
+
+    def probe(self, expected: Expected) -> dict[str, float]:
+        """What the policy said before it went away, against what the engine says."""
+        with self.clock.phase("probe"):
+            result = expected.compare(self.engine)
+            refused = result.refused(self.settings.probe_limit)
+            if any(ranks.gather([refused is not None])):
+                agree(f"{refused or 'here they agree'}; {self.blame()}")
+        return result.metrics()
+
+    def blame(self) -> str:
+        """After a probe has failed: which tensors are not in the engine as the policy has them."""
+        loaded = marks(self.engine.read_weights(self.manifest.shapes))
+        self.rest()
+        return blame(self.policy, loaded, self.weights, self.manifest.shapes)
+
+    def wake(self, turns: Sequence[Turn]) -> None:
+        """At the start (the engine has dummy weights) and after a checkpoint the engine sleeps: see that it samples."""
+        if self.memory.state is not State.GENERATING:
+            prompts = [turn.prompt for turn in turns if len(turn.prompt) > 1]
+            self.refresh(self.global_step, prompts if self.settings.probe_always else [])
+
+    def rest(self) -> None:
+        """The policy back on its device with all it has: for who wants to read it."""
+        if self.memory.state is not State.TRAINING:
+            self.memory.enter(State.TRAINING)
 
     def validation_step(self, turns: list[Turn], batch_idx: int) -> None:
         """Mean reward on held-out trajectories, sampled with the current weights and fixed seeds."""
         groups = self.rollout(turns, self.settings.validation_samples, step=-2)
         self.report({f"validation/{name}": value for name, value in reward_stats(groups).items()})
 
-    def on_fit_start(self) -> None:
-        """The engine starts with dummy weights; after a resume the policy's are not the checkpoint on disk either."""
-        self.swap(version=self.global_step)
-        self.clock.take()
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.rest()
+
+    def on_fit_end(self) -> None:
+        self.rest()
 
     def report(self, values: dict[str, float]) -> None:
         """To every logger: `values`, the seconds of each phase, and tokens a second of training."""
@@ -113,6 +210,7 @@ class PivotModule(pl.LightningModule):
         if seconds.get("train") and "trained_tokens" in values:
             values = values | {"tokens_per_second": values["trained_tokens"] / seconds["train"]}
         times = {f"seconds/{name}": value for name, value in seconds.items()} if "lr" in values else {}
+        times |= self.memory.take() if "lr" in values else {}
         self.log_dict({name: torch.tensor(float(value)) for name, value in (values | times).items()}, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
@@ -126,3 +224,8 @@ class PivotModule(pl.LightningModule):
 def due(step: int, every: int) -> bool:
     """Whether something done every `every` steps (0: never) is done at this step."""
     return every > 0 and step % every == 0
+
+
+def probed(groups: Sequence[Group]) -> list[list[int]]:
+    """Sequences that a probe may score: each pivot with the first of its actions."""
+    return [[*group.turn.prompt, *group.samples[0].token_ids] for group in groups if group.samples]

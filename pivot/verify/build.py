@@ -21,7 +21,7 @@ from typing import Any
 from pivot.errors import UserError
 from pivot.verify import compose
 from pivot.verify.kinds import KINDS, Kind
-from pivot.verify.sources import sources
+from pivot.verify.sources import digest as source_digest
 from pivot.verify.types import Verifier
 
 # Names for compositions.
@@ -45,8 +45,7 @@ def _nearest(name: str, known: Iterable[str]) -> str:
 
 def _sha(kind: Kind, options: Any) -> str:
     digest = hashlib.sha256(repr(options).encode())
-    for module in sources(kind.module):
-        digest.update(Path(str(module.__file__)).read_bytes())
+    digest.update(source_digest(kind.module.__name__))
     return digest.hexdigest()[:16]
 
 

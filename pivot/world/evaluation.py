@@ -18,7 +18,8 @@ from pivot.world.tasks import Task
 class Speaker(Protocol):
     """The part of the engine that evaluation uses."""
 
-    max_model_len: int
+    @property
+    def max_model_len(self) -> int: ...
 
     def sample(
         self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling

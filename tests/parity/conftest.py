@@ -13,7 +13,7 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from tests.parity.cases import RANKS, STEPS, STREAMED, computed_for
+from tests.parity.cases import RANKS, SHORT_STREAMED, STEPS, STREAMED, balanced_for, computed_for, slow_selected
 from tests.parity.launch import launch
 
 sys.path.insert(0, str(Path(__file__).parent))
@@ -189,7 +189,13 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def on_ranks(moe: Reference, others: dict[str, Reference], large: Path) -> dict[int, list[dict[str, Any]]]:
+def whole(request: pytest.FixtureRequest) -> bool:
+    """Every layout, or those of the short form."""
+    return slow_selected(request)
+
+
+@pytest.fixture(scope="session")
+def on_ranks(moe: Reference, others: dict[str, Reference], large: Path, whole: bool) -> dict[int, list[dict[str, Any]]]:
     """World size -> what each rank of it returned: one launch for all models and layouts."""
     references = {"moe": moe, **others}
     found = {}
@@ -198,24 +204,31 @@ def on_ranks(moe: Reference, others: dict[str, Reference], large: Path) -> dict[
             name: (
                 reference.path,
                 reference.samples,
-                [case.arguments for case in computed_for(name) if case.ranks == ranks],
+                [case.arguments for case in computed_for(name, whole) if case.ranks == ranks],
                 STEPS if name == "moe" else 0,
             )
             for name, reference in references.items()
         }
-        streamed = [case.layout for case in STREAMED if case.ranks == ranks]
-        work = Path(__file__).with_name("workers.py")
-        found[ranks] = launch(work, "compare_models", ranks, timeout=900, models=models, large=large, streamed=streamed)
+        found[ranks] = launch(
+            Path(__file__).with_name("workers.py"),
+            "compare_models",
+            ranks,
+            timeout=900,
+            models=models,
+            balanced=balanced_for(ranks, whole),
+            large=large,
+            streamed=[case.layout for case in (STREAMED if whole else SHORT_STREAMED) if case.ranks == ranks],
+        )
     return found
 
 
 @pytest.fixture(scope="session")
-def parity(on_ranks: dict[int, list[dict[str, Any]]]) -> dict[tuple[str, str], list[dict[str, Any]]]:
+def parity(on_ranks: dict[int, list[dict[str, Any]]], whole: bool) -> dict[tuple[str, str], list[dict[str, Any]]]:
     """(checkpoint, case) -> what each rank returned."""
     found = {}
     for ranks, returned in on_ranks.items():
         for name in returned[0]["models"]:
-            cases = [case for case in computed_for(name) if case.ranks == ranks]
+            cases = [case for case in computed_for(name, whole) if case.ranks == ranks]
             for i, case in enumerate(cases):
                 found[name, str(case)] = [rank["models"][name][i] for rank in returned]
     return found

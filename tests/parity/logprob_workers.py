@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
+import pivot.policy  # before Megatron, which it makes work on a CPU  # noqa: F401  # isort: skip
 import torch
 import torch.nn.functional as F
 from megatron.core import parallel_state

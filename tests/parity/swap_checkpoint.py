@@ -71,3 +71,32 @@ def make_tied_checkpoint(path: Path, tokenizer_of: Path) -> None:
     )
     LlamaForCausalLM(config).save_pretrained(path)
     AutoTokenizer.from_pretrained(tokenizer_of).save_pretrained(path)
+
+
+def make_large_checkpoint(path: Path, tokenizer_of: Path) -> None:
+    """A random Qwen3-MoE of 7 M parameters, whose matrices are whole FP8 blocks, with another's tokenizer."""
+    import torch
+    from transformers import AutoTokenizer, Qwen3MoeConfig, Qwen3MoeForCausalLM
+
+    torch.manual_seed(0)
+    config = Qwen3MoeConfig(
+        vocab_size=VOCAB,
+        hidden_size=128,
+        intermediate_size=256,
+        moe_intermediate_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        head_dim=64,
+        num_experts=16,
+        num_experts_per_tok=2,
+        max_position_embeddings=2048,
+        norm_topk_prob=True,
+        tie_word_embeddings=False,
+        initializer_range=0.1,
+        eos_token_id=EOS,
+        bos_token_id=None,
+        pad_token_id=0,
+    )
+    Qwen3MoeForCausalLM(config).save_pretrained(path)
+    AutoTokenizer.from_pretrained(tokenizer_of).save_pretrained(path)

@@ -11,11 +11,9 @@ from torch import Tensor
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import Policy, initialize
-from tests.parity.cases import EXACT
+from tests.parity.cases import balanced_for
 from tests.parity.conftest import Reference
 from tests.parity.test_layouts import RELATIVE, relative
-
-PLAIN = [case for case in EXACT if not case.options]
 
 
 @pytest.fixture(scope="module")
@@ -39,9 +37,9 @@ def expected(moe: Reference) -> dict[str, Tensor]:
 
 @pytest.mark.parametrize("ranks", [1, 2, 4])
 def test_the_gradient_of_the_balancing_loss_in_every_layout(
-    on_ranks: dict[int, list[dict[str, Any]]], expected: dict[str, Tensor], ranks: int
+    on_ranks: dict[int, list[dict[str, Any]]], expected: dict[str, Tensor], whole: bool, ranks: int
 ) -> None:
-    count = len([case for case in PLAIN if case.ranks == ranks]) + 1  # the last once more with recomputation
+    count = len(balanced_for(ranks, whole)) + 1  # the last once more with recomputation
     for rank in on_ranks[ranks]:
         assert len(rank["balanced"]) == count
         for gradients in rank["balanced"]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -17,21 +16,13 @@ import torch
 
 from pivot.layout import Layout
 from pivot.train.retention import newest, step_of
-from tests.parity import launch
+from tests.parity import rank_server
 from tests.parity.conftest import Reference
+from tests.parity.launch import ROOT, free_port
 
 WORKERS = Path(__file__).with_name("checkpoint_workers.py")
 RANKS = 2
 PATIENCE = 240.0
-
-
-def free_port() -> int:
-    """Below those that the system hands out, of which one may be gone by the time a rank has imported everything."""
-    for port in random.sample(range(15_000, 32_000), 100):
-        with socket.socket() as probe:
-            if probe.connect_ex(("127.0.0.1", port)):
-                return port
-    raise AssertionError("no port is free")
 
 
 class Run:
@@ -57,8 +48,16 @@ class Run:
         """The ranks, without a launcher between them and us."""
         port = free_port()
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(RANKS)}
-        paths = {"PYTHONPATH": str(launch.ROOT), "OMP_NUM_THREADS": "1"}
-        command = [sys.executable, "-W", "ignore", launch.__file__, str(WORKERS), "run_until_killed", str(self.folder)]
+        paths = {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+        command = [
+            sys.executable,
+            "-W",
+            "ignore",
+            rank_server.__file__,
+            str(WORKERS),
+            "run_until_killed",
+            str(self.folder),
+        ]
         for rank in range(RANKS):
             environment = {**os.environ, **paths, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)}
             with (self.folder / f"output{rank}.txt").open("ab") as output:
@@ -89,7 +88,7 @@ class Run:
         return [path.name for path in self.checkpoints.iterdir() if ".tmp-" in path.name]
 
 
-@pytest.mark.parametrize("kills", [3, pytest.param(20, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [2, pytest.param(20, marks=pytest.mark.slow)])
 def test_every_kill_during_a_save_leaves_a_good_checkpoint(kills: int, moe: Reference, tmp_path: Path) -> None:
     run, chance = Run(moe, tmp_path), random.Random(kills)
     digests: dict[int, str] = {}

@@ -6,7 +6,9 @@ from tests.parity.launch import ROOT, launch
 
 
 def test_the_engine_answers_a_judge() -> None:
-    said = launch(Path(__file__).parent / "judge_workers.py", "judging", 1, path=ROOT / "pivot/world/tiny-moe")[0]
+    said = launch(
+        Path(__file__).parent / "judge_workers.py", "judging", 1, kind="engine", path=ROOT / "pivot/world/tiny-moe"
+    )[0]
     assert said["reply"] == said["sampled"]
     assert said["reply"]
     assert said["no_room"] is None

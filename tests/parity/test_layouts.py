@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from tests.parity.cases import DISTRIBUTED, EXACT, ROUNDED, STEPS, Case
+from tests.parity.cases import DISTRIBUTED, EXACT, ROUNDED, SHORT, SHORT_ROUNDED, STEPS, Case, short_form
 from tests.parity.conftest import Reference
 from tests.parity.workers import LR
 
 LOGPROB = 1e-4  # largest absolute error
 RELATIVE = 1e-4  # largest gradient error over the largest gradient of the tensor; of an update; of a loss
 
-every_exact_case = pytest.mark.parametrize("case", EXACT, ids=str)
+every_exact_case = pytest.mark.parametrize("case", short_form(EXACT, SHORT))
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +134,7 @@ def test_gradients_equal_hugging_face(one: Any, moe: Reference) -> None:
         assert ((actual - expected).abs().max() / expected.abs().max()).item() < RELATIVE, name
 
 
-@pytest.mark.parametrize("case", ROUNDED, ids=str)
+@pytest.mark.parametrize("case", short_form(ROUNDED, SHORT_ROUNDED))
 def test_bf16_stays_within_its_bounds(results: Any, one: Any, moe: Reference, case: Case) -> None:
     """Measured: mean 0.020, max 0.44 to fp32, and 0.008, 0.23 to one rank; the max is a token on another route."""
     rounded = results[str(ROUNDED[0])][0]["scores"][1.0][0]

@@ -22,17 +22,17 @@ def checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def sampled(checkpoint: Path) -> dict[str, Any]:
-    return launch(WORK, "sampling", 1, path=checkpoint)[0]
+    return launch(WORK, "sampling", 1, kind="engine", path=checkpoint)[0]
 
 
 @pytest.fixture(scope="module")
 def swapped(checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return launch(WORK, "swapping", 1, path=checkpoint, scratch=tmp_path_factory.mktemp("after"))[0]
+    return launch(WORK, "swapping", 1, kind="engine", path=checkpoint, scratch=tmp_path_factory.mktemp("after"))[0]
 
 
 @pytest.fixture(scope="module")
 def replicas(checkpoint: Path) -> list[dict[str, Any]]:
-    return launch(WORK, "replicas", 2, path=checkpoint)
+    return launch(WORK, "replicas", 2, kind="engine", path=checkpoint)
 
 
 def test_logprobs_are_hugging_faces(sampled: dict[str, Any]) -> None:
@@ -121,7 +121,7 @@ def test_the_probe_catches_experts_that_were_not_updated(swapped: dict[str, Any]
 
 def test_a_head_tied_to_the_embedding_follows_a_push(checkpoint: Path, tmp_path: Path) -> None:
     make_tied_checkpoint(tmp_path, checkpoint)
-    said = launch(WORK, "tied", 1, path=tmp_path)[0]
+    said = launch(WORK, "tied", 1, kind="engine", path=tmp_path)[0]
     assert said["first"] == said["good again"] == "no error"
     assert "engine and policy disagree" in said["stale head"]
 
@@ -163,7 +163,7 @@ def test_the_trainers_groups_survive_the_engines(replicas: list[dict[str, Any]])
 
 
 def test_the_real_policy_and_its_engines_agree_after_every_push(checkpoint: Path) -> None:
-    for rank in launch(WORK, "colocated", 2, path=checkpoint):
+    for rank in launch(WORK, "colocated", 2, kind="engine", path=checkpoint):
         assert max(rank["probes"]) < 1e-4
         assert rank["stale"] > 1e-2  # after a training step without a push
         assert rank["versions"] == [{"0"}, {"1"}, {"2"}]

@@ -132,13 +132,14 @@ def compare_layouts(
 
 def compare_models(
     models: dict[str, tuple[Path, Samples, list[tuple[Layout, dict[str, Any]]], int]],
+    balanced: list[Layout],
     large: Path,
     streamed: list[Layout],
 ) -> dict[str, Any]:
     """``compare_layouts`` of several checkpoints, ``balance_layouts`` of one, and ``stream_layouts`` of a large one."""
-    path, samples, cases, _ = models["moe"]
+    path, samples, *_ = models["moe"]
     return {
-        "balanced": balance_layouts(path, samples, [layout for layout, options in cases if len(options) == 1]),
+        "balanced": balance_layouts(path, samples, balanced),
         "models": {name: compare_layouts(*arguments) for name, arguments in models.items()},
         "streamed": stream_layouts(large, streamed),
     }

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 # A demo that is small in every direction; the same in every test, so that two of them can be compared.
 SMALL = [
+    "data.limit=160",
     "mine.wave=8",
     "train.steps=4",
     "train.checkpoint_every=1",

@@ -7,6 +7,8 @@ from omegaconf import OmegaConf
 
 from pivot.config import CONF_DIR, Config, all_keys, from_dictconfig, load, recipes, save
 from pivot.errors import UserError
+from pivot.swap.formats import FORMATS
+from pivot.swap_options import FP8
 from pivot.verify import build_verifiers
 
 
@@ -55,6 +57,9 @@ def test_every_recipe_composes(recipe: str) -> None:
         ("grpo.icepop_high=0.5", "configuration key 'grpo.icepop_high' is 0.5: it must be at least 1"),
         ("grpo.sequence_threshold=1", "'grpo.sequence_threshold' is 1.0: it must be null or greater than 1"),
         ("grpo=tau3", "'grpo=tau3': the presets in conf/grpo are nemotron_super, swe, tau2"),
+        ("swap.bucket_mb=0", "configuration key 'swap.bucket_mb' is 0: it must be from 1 to 2047"),
+        ("swap.fp8=e5m2", "'swap.fp8' is 'e5m2': it must be null or one of block, block_power_of_two, mxfp8, tensor"),
+        ("swap.verify=2", "configuration key 'swap.verify' is 2.0: it must be a share from 0 to 1"),
         ("parallel.recompute=some", "'parallel.recompute' is 'some': it must be null, selective or full"),
         ("model.router_aux_loss=-1", "'model.router_aux_loss' is -1.0: it must be 0 (none) or positive"),
         ("model.router_aux_loss=0.1", "'model.router_aux_loss' is 0.1: it must be 0 while model.freeze_router is true"),
@@ -146,3 +151,7 @@ def test_a_saved_configuration_loads_to_the_same(tmp_path: Path) -> None:
     config = load("demo", ["evaluate.models.base=a"])
     save(config, tmp_path / "run.yaml")
     assert from_dictconfig(OmegaConf.load(tmp_path / "run.yaml")) == config
+
+
+def test_the_formats_of_the_swap_are_those_that_exist() -> None:
+    assert set(FP8) == set(FORMATS)

@@ -102,13 +102,14 @@ def test_stamp_changes_with_lock_project_and_place(installer: ModuleType, tmp_pa
 @pytest.mark.parametrize(
     ("errors", "fix"),
     [
+        (["No matching distribution found for torch==2.13.0+cpu"], "CPU build for python3.12: name an index or a fol"),
         (["No matching distribution found for torch==2.13.0+cpu"], "PIP_EXTRA_INDEX_URL or PIP_FIND_LINKS"),
         (["Could not install packages: [Errno 28] No space left on device"], "free some disk"),
         ([], "see install.log"),
     ],
 )
 def test_pip_failure_names_the_fix(installer: ModuleType, errors: list[str], fix: str) -> None:
-    message = installer.explain_pip_failure(errors, Path("install.log"))
+    message = installer.explain_pip_failure(errors, Path("install.log"), "python3.12")
     assert message.startswith("pip failed: ")
     assert fix in message
     assert "\n" not in message

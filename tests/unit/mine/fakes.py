@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pivot.mine.groups import Scorer, Turn
+from pivot.rollout.placement import Placement
+from pivot.rollout.replica import Replica
 from pivot.rollout.types import Completion, Sampling
 from pivot.trajectory import Action, Candidate, Tool, Trajectory, candidates
 from pivot.trajectory.messages import read_messages
@@ -43,6 +45,7 @@ class FakeEngine:
     share: int = 50
     none: int = 0
     calls: list[tuple[int, int]] = field(default_factory=list)  # (prompts, samples of each)
+    replica: Replica = field(default_factory=lambda: Replica(Placement()))
 
     def sample(
         self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling

@@ -1,7 +1,9 @@
 """The loop: what is stored depends on seeds alone, adaptive profiling stores a beginning of the same samples."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -10,6 +12,8 @@ from pivot.mine.groups import Turn, sample_seed
 from pivot.mine.mining import mine
 from pivot.mine.select import rule
 from pivot.mine.store import Shard, StoredProfile, StoredSample, merged, prepare
+from pivot.rollout.placement import Placement
+from pivot.rollout.replica import Replica
 from tests.unit.mine.fakes import ANY, SCORER, FakeEngine, turns
 
 TURNS = turns(20)
@@ -72,3 +76,41 @@ def test_a_restart_stores_the_same_records(tmp_path: Path) -> None:
     whole = run(tmp_path / "whole", FULL, FakeEngine())
     run(tmp_path / "parts", FULL, FakeEngine(), TURNS[:7])
     assert run(tmp_path / "parts", FULL, FakeEngine(), TURNS[7:], wave=3) == whole
+
+
+class First(Replica):
+    """The first rank of two: keeps what it tells the other."""
+
+    def __init__(self) -> None:
+        self.placement = Placement.of(0, 2, tensor=2)
+        self.said: list[list[list[StoredSample]]] = []
+
+    def from_first(self, value: Any) -> Any:
+        self.said.append(value)
+        return value
+
+
+class Second(Replica):
+    """The other one: has nothing to say and hears the same."""
+
+    def __init__(self, said: list[list[list[StoredSample]]]) -> None:
+        self.placement = Placement.of(1, 2, tensor=2)
+        self.said = iter(said)
+
+    def from_first(self, value: Any) -> Any:
+        assert value == []
+        return next(self.said)
+
+
+def test_ranks_of_a_replica_go_on_alike_by_the_verdicts_of_the_first(tmp_path: Path) -> None:
+    plan = Plan((4, 4), rule("paper"))
+    first, other = FakeEngine(share=20, replica=First()), FakeEngine(share=20)
+    stored = run(tmp_path, plan, first)
+    other.replica = Second(first.replica.said)  # type: ignore[attr-defined]
+    mine(TURNS, other, None, replace(SCORER, parse=never), plan, wave=6, seed=5, sampling=ANY, progress=lambda: None)
+    assert other.calls == first.calls
+    assert stored == run(tmp_path / "alone", plan, FakeEngine(share=20))
+
+
+def never(*_: Any) -> Any:
+    raise AssertionError("only the first rank verifies")

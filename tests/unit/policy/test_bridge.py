@@ -64,6 +64,7 @@ def test_every_setting_is_a_field_of_megatrons_configuration(moe: bool) -> None:
         ({"layout": Layout(context=2)}, "parallel.context"),
         ({"precision": Precision(fp8="delayed")}, "precision.fp8"),
         ({"balance": Balance(0.1)}, "model.router_aux_loss"),
+        ({"router_replay": True}, "grpo.router_replay"),
     ],
 )
 def test_what_these_families_do_not_get_is_refused(change: dict[str, Any], key: str) -> None:

@@ -22,6 +22,7 @@ from pivot.layout import Layout
 from pivot.policy import cpu  # makes Megatron importable on CPU  # noqa: F401
 from pivot.policy.model import Shape
 from pivot.policy.precision import check_machine, check_model, read_version, this_machine, transformer_options
+from pivot.policy.release import no_cuda_graphs
 from pivot.precision import RECIPES, Machine, Precision, environment, pack_multiple, problem
 from tests.unit.policy.te_signatures import QUANTIZATION, extract
 
@@ -55,7 +56,7 @@ def megatron_config(**options: Any) -> Any:
 
     return TransformerConfig(
         num_layers=8, hidden_size=64, num_attention_heads=4, bf16=True, params_dtype=torch.bfloat16,
-        cuda_graph_scope=[], **options,
+        **no_cuda_graphs(), **options,
     )  # fmt: skip
 
 

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from pivot.errors import UserError
-from pivot.rollout import Engine, Sampling, cpu
+from pivot.rollout import Sampling, cpu
 
 
 @pytest.mark.parametrize(
@@ -33,11 +32,6 @@ def test_another_vllm_than_the_proven_one_is_refused() -> None:
         cpu.check_version("0.33.0")
 
 
-def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"config\.json is missing"):
-        Engine(tmp_path, max_model_len=64)
-
-
 def run(code: str, *arguments: str, **environment: str) -> str:
     """What a fresh interpreter prints, without what other tests' engines left in the environment."""
     left = ("VLLM_", "TORCH", "DO_NOT_TRACK", "HF_HUB_OFFLINE")
@@ -50,6 +44,15 @@ def run(code: str, *arguments: str, **environment: str) -> str:
         check=True,
     )
     return done.stdout.strip()
+
+
+def test_a_directory_without_a_checkpoint(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pivot.errors import UserError; from pivot.rollout import Engine\n"
+        "try: Engine(sys.argv[1], max_model_len=64)\n"
+        "except UserError as error: print(error)"
+    )
+    assert "config.json is missing" in run(code, str(tmp_path))
 
 
 def test_an_engine_before_its_group_is_refused(tmp_path: Path) -> None:

@@ -19,6 +19,7 @@ class Sample:
     text: str = ""
     finish_reason: str = "stop"
     weight_version: str = "0"
+    routes: None = None
 
 
 FAILED = Verdict(0.0, "judge_timeout", status=ERROR)

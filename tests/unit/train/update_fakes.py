@@ -11,6 +11,7 @@ from torch import Tensor
 
 from pivot.mine.groups import Group, Turn
 from pivot.policy import PackedGroup
+from pivot.rollout.routes import Routes
 from pivot.train import update as update_module
 from pivot.trajectory import Action, Candidate
 from pivot.verify import Verdict
@@ -26,6 +27,7 @@ class Sample:
     finish_reason: str = "stop"
     text: str = ""
     weight_version: str = "0"
+    routes: Routes | None = None
 
 
 class World:

@@ -7,10 +7,9 @@ import pytest
 
 from pivot.errors import UserError
 from pivot.trajectory import Action, ToolCall
-from pivot.verify import Context, build, build_verifiers, message
+from pivot.verify import Context, build, build_verifiers, message, sources
 from pivot.verify.build import NAMED
 from pivot.verify.kinds import KINDS
-from pivot.verify.sources import sources
 
 CALL = Action(None, (ToolCall("f", '{"a": 1}'),))
 
@@ -97,17 +96,22 @@ def test_the_hash_follows_source_and_settings(monkeypatch: pytest.MonkeyPatch, t
     assert build("tool_call").sha == build("tool_call:schema").sha
     edited = tmp_path / "message.py"
     edited.write_bytes(Path(str(message.__file__)).read_bytes() + b"\n")
-    monkeypatch.setattr(message, "__file__", str(edited))
+    real = sources.source
+    monkeypatch.setattr(sources, "source", lambda name: edited if name == message.__name__ else real(name))
+    sources.digest.cache_clear()
     after = [build(spec).sha for spec in specs]
+    sources.digest.cache_clear()
     assert [one == other for one, other in zip(before, after, strict=True)] == [True] * 4 + [False] * 4
 
 
 def test_the_hash_reads_all_that_a_verifier_imports() -> None:
-    found = {module.__name__ for module in sources(KINDS["swe"].module)}
-    assert {"pivot.verify.swe", "pivot.verify.prose", "pivot.verify.texts", "pivot.verify.schema"} <= found
-    assert {"pivot.verify.shell_tree", "pivot.trajectory.strict_json"} <= found
-    assert "pivot.verify.judge" not in found
-    assert "pivot.prompt.completion" in {module.__name__ for module in sources(KINDS["exact"].module)}
+    def files(kind: str) -> set[str]:
+        return {path.as_posix().split("/pivot/")[-1] for path in sources.sources(KINDS[kind].module.__name__)}
+
+    assert {"verify/swe.py", "verify/prose.py", "verify/texts.py", "verify/schema.py"} <= files("swe")
+    assert {"verify/shell_tree.py", "trajectory/strict_json.py"} <= files("swe")
+    assert "verify/judge.py" not in files("swe")
+    assert "prompt/completion.py" in files("exact")
 
 
 def test_verifiers_are_found_by_domain_or_one_stands_for_all() -> None:

@@ -1,0 +1,51 @@
+"""Router replay, refill and early stop in a real run: they are logged, and a kill changes nothing."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from pivot.demo.run import CHECKPOINT
+from pivot.report.metrics import read_metrics
+from pivot.trajectory.convert import convert
+from pivot.world.corpus import write_trajectories
+from pivot.world.expert import expert_trajectories
+from tests.system.running import kill_when, pivot
+
+OPTIONS = [
+    f"model.path={CHECKPOINT}",
+    "grpo.router_replay=true",
+    "train.refill=1.0",
+    "train.early_stop=true",
+    "train.prompts_per_step=8",
+    "train.steps=4",
+    "train.checkpoint_every=1",
+]
+
+
+@pytest.mark.slow
+def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path) -> None:
+    write_trajectories(expert_trajectories(30, 0, "train"), tmp_path / "train.jsonl")
+    convert([tmp_path / "train.jsonl"], tmp_path)
+    data = f"data.pivots={tmp_path / 'candidates.jsonl'}"
+    runs = [tmp_path / name for name in ("whole", "killed")]
+    arguments = [("train", "--config", "demo", *OPTIONS, data, f"run.dir={run}") for run in runs]
+    done = pivot(*arguments[0])
+    assert done.returncode == 0, done.stdout + done.stderr
+    kill_when((runs[1] / "checkpoints" / "step-000002").is_dir, *arguments[1])
+    again = pivot(*arguments[1])
+    assert again.returncode == 0, again.stdout + again.stderr
+    assert "resuming from" in again.stdout
+    ours, theirs = (load_file(run / "hf/model.safetensors") for run in runs)
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    rows = [row for row in read_metrics(runs[0] / "logs") if "draw/groups" in row]
+    assert len(rows) == 4
+    for row in rows:
+        assert row["draw/groups"] + row["draw/aborted"] == 16
+        assert row["draw/refilled"] == 8
+        assert row["draw/varied"] <= 8
+        assert row["draw/wasted"] == row["draw/groups"] - 8
+        assert row["replay/missing"] == 0
+        assert max(row["replay/gap_max"], row["replay/gap_max_without"]) < 1e-3  # float32
+    assert sum(row["draw/tokens_aborted"] for row in rows) > 0
