@@ -19,9 +19,9 @@ ALWAYS = ("*embed*", "*lm_head*", "*.gate.weight", "*.router.weight", "*shared_e
 # quant_method -> the key under which vLLM looks for what is left out, and what it does not ask about in any case
 _METHODS = {"fp8": ("modules_to_not_convert", ("*embed*", "*lm_head*")), "mxfp8": ("ignored_layers", ("*embed*",))}
 # matrices of which an engine makes one, and quantises all or none
-_FUSED = {"q_proj": "qkv_proj", "k_proj": "qkv_proj", "v_proj": "qkv_proj"} | {
-    "gate_proj": "gate_up_proj",
-    "up_proj": "gate_up_proj",
+_FUSED = {
+    **dict.fromkeys(("q_proj", "k_proj", "v_proj"), "qkv_proj"),
+    **dict.fromkeys(("gate_proj", "up_proj"), "gate_up_proj"),
 }
 
 
