@@ -164,7 +164,7 @@ def test_the_formats_of_the_swap_are_those_that_exist() -> None:
         (["train.early_stop=true", "train.refill=1", "rollout.tensor=2"], "false with rollout.tensor above 1"),
         (["evaluate.server=localhost"], "null, start or an http"),
         (
-            ["evaluate.server=http://localhost:8000", "evaluate.models={a: x, b: y}"],
+            ["evaluate.server=http://localhost:8000", "evaluate.models.a=x", "evaluate.models.b=y"],
             "null or start with several evaluate.models",
         ),
     ],
