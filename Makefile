@@ -1,7 +1,7 @@
 # The calls that a person needs. Each sets up what it uses: `make demo` in a fresh clone is enough.
 SHELL := /bin/bash
 .DEFAULT_GOAL := help
-.PHONY: help install demo test test-slow lint pretrain clean
+.PHONY: help install demo test test-slow test-slurm soak lint pretrain clean
 
 # Any Python starts the installer, which looks for the 3.11 or 3.12 that .venv is made with (PYTHON=… names one).
 find_python = $(firstword $(foreach p,$(PYTHON) python3.11 python3.12 python3 python,\
@@ -23,11 +23,17 @@ install:  ## make .venv with the pinned CPU stack (again when the lock changed; 
 demo: install  ## the whole loop on a laptop CPU: mine, train, evaluate, report (runs/demo)
 	@.venv/bin/pivot demo
 
-test: install  ## the test suite, about 15 minutes on two cores
+test: install  ## the test suite, 35 to 40 minutes on two cores
 	@.venv/bin/python -m pytest
 
 test-slow: install  ## the long proofs that `make test` runs a short form of: 30 kills, 20,000 hostile inputs
 	@.venv/bin/python -m pytest -m slow
+
+test-slurm: install  ## every fault on a real Slurm on this machine (needs root)
+	@.venv/bin/python -m pytest tests/system/slurm -m ''
+
+soak: install  ## an hour and a half: a training run that is stopped a hundred times at random moments and loses nothing
+	@SOAK_TABLE=runs/soak.md .venv/bin/python -m pytest -m slow tests/system/test_soak.py
 
 lint: install  ## ruff and mypy
 	@.venv/bin/ruff check .

@@ -10,8 +10,8 @@ import torch
 from pivot.layout import Layout
 from pivot.policy.hf import Kind, Place, part_shapes, places
 from pivot.policy.hf_shards import cut
-from pivot.policy.model import Shape, read_shape
 from pivot.region import Region
+from pivot.shape import Shape, read_shape
 from pivot.swap.held import Holding
 
 TINY: dict[str, Any] = {

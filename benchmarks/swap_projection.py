@@ -1,6 +1,7 @@
 """What a swap of Qwen3-30B-A3B would take on eight H100s, from the plan and from bandwidths that are assumed.
 
-Nothing here was measured: the bytes and the number of copies are those of the real plan, the rest is arithmetic.
+Nothing here was measured: the bytes and the number of copies are those of the real plan, the rest is the arithmetic of
+`pivot plan` with the bandwidths that it assumes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,8 @@ from rich.table import Table
 
 from benchmarks.swap_layouts import QWEN3_30B, holding, shape
 from pivot.layout import Layout
+from pivot.ops.plan.hardware import DEVICES, REACHED
+from pivot.ops.plan.swap import Moved, phases
 from pivot.policy.hf import hf_shapes
 from pivot.swap.formats import FORMATS
 from pivot.swap.keep import WireSettings
@@ -22,14 +25,6 @@ from pivot.swap.parts import choose_wires, holders_of, needs_of
 from pivot.swap.plan import Plan, make_plan
 
 RANKS = 8
-NVLINK = 0.7 * 450e9
-"""Bytes a second that a GPU sends while it receives as many: 70 % of NVLink 4's peak."""
-MEMORY = 0.7 * 3.35e12
-"""Bytes a second, read and written together: 70 % of an H100's peak."""
-LAUNCH = 10e-6
-"""Seconds that Python and CUDA need for one small copy."""
-EXCHANGE = 50e-6
-"""Seconds that one all-to-all takes beside its bytes."""
 BUCKET = 256 << 20
 
 PEERS = (
@@ -67,36 +62,38 @@ def planned(engine: EngineShape, wire: WireSettings) -> tuple[Plan, float]:
     return plan, time.perf_counter() - start
 
 
-def seconds(plan: Plan) -> dict[str, float]:
-    """Of one swap, by phase, without what vLLM does with the weights it was given."""
+def moved(plan: Plan) -> Moved:
+    """What the plan's rank does, counted."""
     steps = [step for bucket in plan.buckets for step in bucket.steps]
-    sends, takes = sum(len(step.sends) for step in steps), sum(len(step.takes) for step in steps)
     own = [copy for step in steps for copy in step.takes if copy.peer == plan.rank]
-    local = sum(plan.wires[copy.name].dtype.itemsize * copy.region.numel for copy in own)
-    loaded = sum(plan.wires[name].dtype.itemsize * region.numel for name, region in plan.needs.items())
-    return {
-        "exchange": max(plan.sent, plan.received) / NVLINK + EXCHANGE * len(plan.buckets),
-        "pack": 2 * plan.sent / MEMORY + LAUNCH * sends,
-        "assemble": (2 * plan.received + 2 * local + loaded) / MEMORY + LAUNCH * takes,
-        "fingerprint": 4 * (plan.sent + plan.received) / MEMORY + 4 * LAUNCH * (sends + takes),
-        "load": 2 * loaded / MEMORY + LAUNCH * len(plan.needs),
-    }
+    return Moved(
+        sent=plan.sent,
+        received=plan.received,
+        local=sum(plan.wires[copy.name].dtype.itemsize * copy.region.numel for copy in own),
+        loaded=sum(plan.wires[name].dtype.itemsize * region.numel for name, region in plan.needs.items()),
+        sends=sum(len(step.sends) for step in steps),
+        takes=sum(len(step.takes) for step in steps),
+        tensors=len(plan.needs),
+        buckets=len(plan.buckets),
+    )
 
 
 def project() -> Projection:
     """Every way to cut the engines, in bfloat16 and in FP8 blocks, beside what others report."""
-    phases = ("exchange", "pack", "assemble", "fingerprint", "load")
+    h100 = DEVICES["h100"]
+    link, memory = h100.link * REACHED.link, h100.hbm * REACHED.link
+    shown_phases = ("exchange", "pack", "assemble", "fingerprint", "load")
     title = "Qwen3-30B-A3B on 8 H100s, expert parallel 8: projected seconds, not measured"
-    table = Table("engines", "wire", "GB a rank", "copies", "plan s", *phases, "all", title=title)
+    table = Table("engines", "wire", "GB a rank", "copies", "plan s", *shown_phases, "all", title=title)
     rows = []
     for name, engine in ENGINES.items():
         for form in (None, "block"):
             plan, took = planned(engine, WireSettings(FORMATS[form] if form else None))
-            parts = seconds(plan)
-            copies = sum(len(step.takes) for bucket in plan.buckets for step in bucket.steps)
-            shown = {phase: round(parts[phase], 3) for phase in phases} | {"all": round(sum(parts.values()), 3)}
+            done = moved(plan)
+            parts = phases(done, link=link, memory=memory)
+            shown = {phase: round(parts[phase], 3) for phase in shown_phases} | {"all": round(sum(parts.values()), 3)}
             rows.append({"engines": name, "wire": form or "bfloat16", "gigabytes": round(plan.received / 1e9, 2),
-                         "copies": copies, "plan_seconds": round(took, 2), **shown})  # fmt: skip
+                         "copies": int(done.takes), "plan_seconds": round(took, 2), **shown})  # fmt: skip
             table.add_row(*(str(value) for value in rows[-1].values()))
     for peer, said in PEERS:
         table.add_row(peer, *[""] * 9, said)

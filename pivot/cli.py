@@ -2,13 +2,14 @@
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
-from typing import TypeAlias
 
 from pivot import __version__
-from pivot.config import Config, load, recipes
+from pivot.cli_parts import Commands, add, add_configuration
+from pivot.cli_world import add_world
+from pivot.config import Config, load
 from pivot.errors import UserError
 
 EPILOG = """\
@@ -44,6 +45,8 @@ RUNS = {
 }
 
 
+ACCEPT = "go on from checkpoints that another configuration has made"
+
 CONVERT_EPILOG = """\
 formats, told apart by these keys:
 {shapes}
@@ -62,8 +65,13 @@ any length.
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Parse and run; a user's mistake is one line on stderr and status 2, a failed rank its status."""
-    arguments = parser().parse_args(argv)
-    from pivot.launch import RankFailed
+    top = parser()
+    arguments, rest = top.parse_known_args(argv)
+    if rest:  # key=value after an option: argparse takes positional arguments in one piece only
+        if "overrides" not in arguments or any(word.startswith("-") for word in rest):
+            top.error(f"unrecognized arguments: {' '.join(rest)}")
+        arguments.overrides += rest
+    from pivot.launch import RankFailed, StoppedEarly
 
     try:
         arguments.run(arguments)
@@ -74,6 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         if error.status != 2:  # 2: the rank has said what the user can fix
             print(f"pivot: {error}; what ranks printed is above", file=sys.stderr)
         sys.exit(error.status if 0 < error.status < 128 else 1)
+    except StoppedEarly:
+        pass  # saved, as was asked for; it has been said
     except KeyboardInterrupt:
         sys.exit(130)
 
@@ -89,34 +99,24 @@ def parser() -> argparse.ArgumentParser:
     add_convert(commands)
     for name, (about, example) in RUNS.items():
         command = add(commands, name, about, example, partial(run_recipe, name))
-        command.add_argument("--config", metavar="RECIPE", help=f"one of {', '.join(recipes())}, or a YAML file")
-        command.add_argument("overrides", nargs="*", metavar="key=value",
-                             help="any key of conf/pivotrl.yaml, which documents them all")  # fmt: skip
+        add_configuration(command)
+        command.add_argument("--accept", action="store_true", help=ACCEPT)
+    add_launch(commands)
+    add_resume(commands)
     add_explain(commands)
     add_verify(commands)
     add_report(commands)
+    add_doctor(commands)
+    add_plan(commands)
     add_world(commands)
     demo = add(commands, "demo", "the whole loop on the embedded world: mine, train, evaluate, report",
                "pivot demo --out runs/demo --seed 1", run_demo)  # fmt: skip
     demo.add_argument("--out", type=Path, default=Path("runs/demo"), help="run directory (default: runs/demo)")
     demo.add_argument("--seed", type=int, default=0, help="of sampling and order (default: 0)")
     demo.add_argument("--fresh", action="store_true", help="throw away what an earlier demo left in --out")
+    demo.add_argument("--accept", action="store_true", help=ACCEPT)
     demo.add_argument("overrides", nargs="*", metavar="key=value", help="changes to conf/recipes/demo.yaml")
     return top
-
-
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-
-
-def add(
-    commands: Commands, name: str, about: str, example: str, run: Callable[[argparse.Namespace], None]
-) -> argparse.ArgumentParser:
-    command = commands.add_parser(
-        name, help=about, description=about, epilog=f"example:\n  {example}",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )  # fmt: skip
-    command.set_defaults(run=run)
-    return command
 
 
 def add_convert(commands: Commands) -> None:
@@ -140,6 +140,31 @@ def add_convert(commands: Commands) -> None:
     command.add_argument("--split", choices=SPLITS, default="trajectory",
                          help="hold out each trajectory by itself, or all trials of a task together")  # fmt: skip
     command.add_argument("--strict", action="store_true", help="stop at the first row that cannot be read")
+
+
+def add_launch(commands: Commands) -> None:
+    command = add(commands, "launch", "run a recipe on a Slurm cluster, over any number of nodes and restarts",
+                  "pivot launch train --config demo --nodes 2 run.dir=SHARED/first cluster.partition=P --dry-run",
+                  run_launch)  # fmt: skip
+    command.add_argument("recipe", nargs="?", choices=("mine", "train", "sft", "evaluate", "export"))
+    add_configuration(command)
+    command.add_argument("--nodes", type=int, help="the same as cluster.nodes=…")
+    command.add_argument("--dry-run", action="store_true", help="print script and configuration, write nothing")
+    command.add_argument("--test-only", action="store_true", help="let sbatch check the script, write nothing")
+    command.add_argument("--follow", action="store_true", help="print what the job writes until it ends")
+    command.add_argument("--chain", type=int, default=1, metavar="N",
+                         help="N jobs one after the other, where jobs cannot be requeued")  # fmt: skip
+    command.add_argument("--accept", action="store_true", help=ACCEPT)
+    command.add_argument("--status", type=Path, metavar="RUN_DIR", help="instead: the attempts of a run")
+
+
+def add_resume(commands: Commands) -> None:
+    command = add(commands, "resume", "start a run again the way it was started, from its newest checkpoint",
+                  "pivot resume runs/first", run_resume)  # fmt: skip
+    command.add_argument("directory", type=Path, metavar="RUN_DIR", help="run.dir of a run that `pivot` has started")
+    command.add_argument("--follow", action="store_true", help="under Slurm: print what the job writes until it ends")
+    command.add_argument("--accept", action="store_true", help=ACCEPT)
+    command.add_argument("overrides", nargs="*", metavar="key=value", help="changes to the configuration it has")
 
 
 def add_explain(commands: Commands) -> None:
@@ -169,25 +194,31 @@ def add_report(commands: Commands) -> None:
     command.add_argument("directory", type=Path, help="what `pivot demo` wrote")
 
 
-def add_world(commands: Commands) -> None:
-    about = "the embedded world: a random tiny MoE, expert trajectories, and the check of a pre-training"
-    world = commands.add_parser("world", help=about, description=about)
-    parts = world.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    init = add(parts, "init", "a random tiny MoE with the world's tokenizer, to pre-train",
-               "pivot world init runs/pretrain/init", run_world_init)  # fmt: skip
-    init.add_argument("out", type=Path)
-    init.add_argument("--seed", type=int, default=0)
-    write = add(parts, "trajectories", "expert trajectories as OpenAI-chat JSONL",
-                "pivot world trajectories data/train.jsonl --count 100", run_world_trajectories)  # fmt: skip
-    write.add_argument("out", type=Path)
-    write.add_argument("--count", type=int, default=100)
-    write.add_argument("--split", choices=("train", "validation"), default="train")
-    write.add_argument("--seed", type=int, default=0)
-    pack = add(parts, "pack", "store a pre-trained checkpoint in bfloat16, or compare it with the stored one",
-               "pivot world pack runs/pretrain/hf --compare pivot/world/tiny-moe", run_world_pack)  # fmt: skip
-    pack.add_argument("checkpoint", type=Path)
-    pack.add_argument("--out", type=Path, help="write it here")
-    pack.add_argument("--compare", type=Path, help="say whether it matches this one within tolerance")
+def add_doctor(commands: Commands) -> None:
+    command = add(
+        commands, "doctor", "is this machine, or this node of an allocation, fit for a recipe: status 0 or 1",
+        "pivot doctor --config demo run.dir=runs/first data.pivots=data/pivots.jsonl", run_doctor,
+    )  # fmt: skip
+    add_configuration(command)
+    command.add_argument("--for", dest="program", choices=("train", "mine", "sft"), default="train",
+                         help="the program whose inputs and layout are checked (default: train)")  # fmt: skip
+    command.add_argument("--json", action="store_true", help="print only JSON, with keys that stay (docs/doctor.md)")
+    command.add_argument("--no-smoke", action="store_true", help="leave out the short run on the real libraries")
+
+
+def add_plan(commands: Commands) -> None:
+    from pivot.ops.plan.hardware import DEVICES
+
+    about = (
+        "memory of a GPU and seconds of a step before paying for them, and layouts that fit (exit 1: it does not fit)"
+    )
+    command = add(
+        commands, "plan", about, "pivot plan --config qwen3_30b_tau2_4n --gpu h200 rollout.tensor=4", run_plan
+    )
+    add_configuration(command)
+    command.add_argument("--gpu", choices=sorted(DEVICES), help="in place of plan.gpu")
+    command.add_argument("--layouts", type=int, default=5, metavar="N", help="other layouts to show (default: 5)")
+    command.add_argument("--json", action="store_true", help="all numbers, in bytes and seconds, with what is assumed")
 
 
 def run_convert(arguments: argparse.Namespace) -> None:
@@ -209,16 +240,53 @@ def run_convert(arguments: argparse.Namespace) -> None:
 
 def run_recipe(name: str, arguments: argparse.Namespace) -> None:
     config = load(arguments.config, arguments.overrides)
-    launch_recipe(name, config)
+    launch_recipe(name, config, accept=arguments.accept)
 
 
-def launch_recipe(name: str, config: Config) -> None:
+def launch_recipe(name: str, config: Config, *, accept: bool = False) -> None:
     """Check what a user gets wrong most, then start the ranks."""
-    from pivot.launch import launch
+    from pivot.attempt.lock import LOCKING, Holder, refuse_if_live
+    from pivot.launch import launch, writable
+    from pivot.ops import changes, record
     from pivot.preflight import check
 
     check(name, config)
-    launch(name, config, Path(config.run.dir), config.parallel.ranks)
+    directory = Path(config.run.dir)
+    if name in LOCKING:
+        refuse_if_live(directory, Holder.this())
+    writable(directory)
+    if not accept:
+        changes.check(name, config, directory)
+    record.write(directory, record.Started(name, record.LOCAL, str(Path.cwd())))
+    launch(name, config, directory, config.parallel.ranks)
+
+
+def run_launch(arguments: argparse.Namespace) -> None:
+    from pivot.ops.start import Options, launch
+
+    if arguments.status:
+        from pivot.ops.status import print_status
+
+        return print_status(arguments.status)
+    if not arguments.recipe:
+        raise UserError("name what to launch, as in pivot launch train, or give --status RUN_DIR")
+    nodes = [] if arguments.nodes is None else [f"cluster.nodes={arguments.nodes}"]
+    options = Options(
+        arguments.dry_run, arguments.test_only, arguments.follow, max(arguments.chain, 1), arguments.accept
+    )
+    launch(arguments.recipe, load(arguments.config, [*arguments.overrides, *nodes]), options)
+
+
+def run_resume(arguments: argparse.Namespace) -> None:
+    from pivot.ops import record, start
+
+    started = record.read(arguments.directory)
+    config = start.saved(arguments.directory, started.recipe, arguments.overrides)
+    start.go_where_it_started(started)
+    if started.how == record.SLURM:
+        start.launch(started.recipe, config, start.Options(follow=arguments.follow, accept=arguments.accept))
+    else:
+        launch_recipe(started.recipe, config, accept=arguments.accept)
 
 
 def run_explain(arguments: argparse.Namespace) -> None:
@@ -243,38 +311,29 @@ def run_report(arguments: argparse.Namespace) -> None:
     report(arguments.directory)
 
 
+def run_doctor(arguments: argparse.Namespace) -> None:
+    try:
+        from pivot.ops.doctor.command import doctor
+
+        config = load(arguments.config, arguments.overrides)
+    except ModuleNotFoundError as error:
+        raise UserError(f"no package {error.name}, which every command needs: make install") from None
+    if not doctor(arguments.program, config, smoke=not arguments.no_smoke, as_json_only=arguments.json):
+        sys.exit(1)
+
+
+def run_plan(arguments: argparse.Namespace) -> None:
+    from pivot.ops.plan.command import plan
+
+    settings = {"gpu": arguments.gpu, "layouts": max(0, arguments.layouts), "as_text": not arguments.json}
+    sys.exit(plan(arguments.config, arguments.overrides, **settings))
+
+
 def run_demo(arguments: argparse.Namespace) -> None:
     from pivot.demo.run import demo
 
-    demo(arguments.out, arguments.seed, arguments.overrides, fresh=arguments.fresh, launch=launch_recipe)
-
-
-def run_world_init(arguments: argparse.Namespace) -> None:
-    from pivot.launch import writable
-    from pivot.world.tiny_moe import write_random_checkpoint
-
-    writable(arguments.out)
-    parameters = write_random_checkpoint(arguments.out, arguments.seed)
-    print(f"{arguments.out}: random tiny MoE, {parameters:,} parameters")
-
-
-def run_world_trajectories(arguments: argparse.Namespace) -> None:
-    from pivot.launch import writable
-    from pivot.world.corpus import write_trajectories
-    from pivot.world.expert import expert_trajectories
-
-    writable(arguments.out.parent)
-    written = write_trajectories(expert_trajectories(arguments.count, arguments.seed, arguments.split), arguments.out)
-    print(f"{arguments.out}: {written} expert trajectories")
-
-
-def run_world_pack(arguments: argparse.Namespace) -> None:
-    from pivot.world.pack import compare, pack
-
-    if arguments.out:
-        pack(arguments.checkpoint, arguments.out)
-    if arguments.compare:
-        compare(arguments.checkpoint, arguments.compare)
+    demo(arguments.out, arguments.seed, arguments.overrides, fresh=arguments.fresh,
+         launch=partial(launch_recipe, accept=arguments.accept))  # fmt: skip
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ nearest one that exists; nothing accepts arbitrary keys.
 
 import dataclasses
 import difflib
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -13,9 +14,14 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 from omegaconf.errors import ConfigKeyError, OmegaConfBaseException
 
+from pivot.cluster_options import ClusterSection
+from pivot.cluster_options import rules as cluster_rules
 from pivot.errors import UserError
 from pivot.grpo.options import rules as grpo_rules
-from pivot.mine.select import PRESETS
+from pivot.mine.options import MineSection
+from pivot.mine.options import rules as mine_rules
+from pivot.ops.plan.options import PlanSection
+from pivot.ops.plan.options import rules as plan_rules
 from pivot.precision import Precision
 from pivot.precision import rules as precision_rules
 from pivot.swap_options import SwapSection
@@ -24,7 +30,8 @@ from pivot.train.options import OptimizerSection
 from pivot.train.options import rules as optimizer_rules
 
 REPLACED = "verify.domains."  # a verifier replaces another, it is not merged into it
-FREE = ("evaluate.models.", REPLACED)  # mappings whose keys are the user's own
+FREE = ("evaluate.models.", "cluster.env.", REPLACED)  # mappings whose keys are the user's own
+GROUPS = ("grpo", "cluster")  # folders of conf whose files are chosen with group=name
 CONF_DIR = Path(__file__).resolve().parent.parent / "conf"
 
 
@@ -33,6 +40,7 @@ class RunSection:
     name: str = "pivotrl"
     dir: str = "runs/pivotrl"
     seed: int = 0
+    hang_after: float | None = 1800.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +77,7 @@ class RolloutSection:
     tensor: int = 1
     expert_parallel: bool = False
     sleep_level: int = 1
+    cuda_graphs: bool = False
     max_model_len: int = 1024
     max_num_seqs: int = 64
     kv_cache_mb: int = 128
@@ -88,24 +97,6 @@ class PromptSection:
 class VerifySection:
     name: str | None = None
     domains: dict[str, Any] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class MineSection:
-    store: str = "data/mine"
-    shard: str | None = None
-    stale: str = "refuse"
-    group_size: int = 8
-    wave: int = 32
-    waves: list[int] | None = None
-    error_rate: float = 0.0
-    prior: float = 0.5
-    select: str = "paper"
-    require_variance: bool | None = None
-    max_mean: float | None = None
-    per_trajectory: int | None = None
-    message_share: float | None = None
-    domain_ratio: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +140,8 @@ class TrainSection:
     kl_every: int = 5
     probe_every: int = 1
     probe_sequences: int = 4
-    probe_limit: float = 1e-3
+    probe_limit: float | None = None
+    probe_mean_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,6 +188,8 @@ class Config:
     supervised: SupervisedSection = field(default_factory=SupervisedSection)
     evaluate: EvaluateSection = field(default_factory=EvaluateSection)
     export: ExportSection = field(default_factory=ExportSection)
+    cluster: ClusterSection = field(default_factory=ClusterSection)
+    plan: PlanSection = field(default_factory=PlanSection)
 
 
 def all_keys(node: Any = None, prefix: str = "") -> list[str]:
@@ -251,7 +245,7 @@ def check(config: Config) -> None:
         *model_rules(config.model, config.parallel),
         ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
         ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
-        *mining_rules(config.mine),
+        *mine_rules(config.mine),
         ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
         ("train.refill", config.train.refill, config.train.refill >= 0, "0 (none) or positive"),
         ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.train.refill > 0,
@@ -263,6 +257,8 @@ def check(config: Config) -> None:
         ("train.keep_best", config.train.keep_best, config.train.keep_best is None or
          bool(config.train.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
+        ("run.hang_after", config.run.hang_after, config.run.hang_after is None or config.run.hang_after > 0,
+         "null (never) or a positive number of seconds"),
         ("rollout.sleep_level", config.rollout.sleep_level, config.rollout.sleep_level in (0, 1, 2), "0, 1 or 2"),
         ("rollout.temperature", config.rollout.temperature, config.rollout.temperature > 0, "greater than 0"),
         ("rollout.top_p", config.rollout.top_p, config.rollout.top_p == 1.0,
@@ -279,6 +275,8 @@ def check(config: Config) -> None:
         *optimizer_rules(config.optimizer),
         *precision_rules(config.precision, config.model.dtype),
         *swap_rules(config.swap),
+        *cluster_rules(config.cluster),
+        *plan_rules(config.plan),
         ("supervised.data", config.supervised.data, config.supervised.data in ("corpus", "candidates"),
          "corpus or candidates"),
     ]  # fmt: skip
@@ -298,40 +296,19 @@ def model_rules(model: ModelSection, parallel: ParallelSection) -> list[tuple[st
     ]  # fmt: skip
 
 
-def mining_rules(mine: MineSection) -> list[tuple[str, Any, bool, str]]:
-    """(key, value, whether it can be used, what it must be) of the mining section."""
-    waves = mine.waves or [mine.group_size]
-    return [
-        ("mine.stale", mine.stale, mine.stale in ("refuse", "redo"), "refuse or redo"),
-        ("mine.wave", mine.wave, mine.wave >= 1, "at least 1"),
-        ("mine.waves", mine.waves, min(waves) >= 1 and sum(waves) == mine.group_size,
-         f"null, or positive numbers that add up to mine.group_size ({mine.group_size})"),
-        ("mine.error_rate", mine.error_rate, 0 <= mine.error_rate < 1, "at least 0 and below 1"),
-        ("mine.prior", mine.prior, mine.prior > 0, "greater than 0"),
-        ("mine.select", mine.select, mine.select in PRESETS, f"one of {', '.join(PRESETS)}"),
-        ("mine.per_trajectory", mine.per_trajectory, mine.per_trajectory is None or mine.per_trajectory >= 1,
-         "null or at least 1"),
-        ("mine.message_share", mine.message_share, mine.message_share is None or 0 <= mine.message_share <= 1,
-         "null or a share from 0 to 1"),
-        ("mine.domain_ratio", mine.domain_ratio, mine.domain_ratio is None or mine.domain_ratio >= 1,
-         "null or at least 1"),
-    ]  # fmt: skip
-
-
 def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
     """Compose `conf/pivotrl.yaml`, a recipe file on top of it, and `key=value` overrides, with Hydra.
 
     Args:
         recipe: a file name under `conf/recipes` without suffix, a path to a YAML file, or None for the base alone.
-        overrides: Hydra overrides such as `train.steps=20`; `grpo=swe` sets all that `conf/grpo/swe.yaml` says, on
-            top of the recipe and under the other overrides.
+        overrides: Hydra overrides such as `train.steps=20`; `grpo=swe` sets all that `conf/grpo/swe.yaml` says, and
+            `cluster=…` a file of `conf/cluster`, on top of the recipe and under the other overrides.
 
     Raises:
         UserError: no such recipe, or an override of a key that does not exist.
     """
     from hydra import compose as hydra_compose
     from hydra import initialize_config_dir
-    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.errors import ConfigCompositionException, HydraException
 
     directory, name = CONF_DIR, "pivotrl"
@@ -345,36 +322,62 @@ def compose(recipe: str | None, overrides: list[str]) -> DictConfig:
         directory, name = CONF_DIR / "recipes", recipe
     written, replaced = [f"hydra.searchpath=[file://{CONF_DIR}]"], []
     for override in overrides:
-        key = override.split("=", 1)[0].lstrip("+~")
-        if "=" not in override:
-            raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
-        if key == "grpo":
+        key = key_of(override)
+        if key in GROUPS:
             written.append(f"+{preset(override)}")
-            continue
-        free = key.startswith(FREE)
-        if key not in all_keys() and not free:
-            raise unknown_key(key)
-        if key.startswith(REPLACED):
-            replaced.append(override.lstrip("+"))
+        elif key.startswith(REPLACED):
+            replaced.append(override)
         else:
-            written.append(f"++{override.lstrip('+')}" if free else override)
+            written.append(f"++{override.lstrip('+')}" if key.startswith(FREE) else override)
     try:
         with initialize_config_dir(str(directory), version_base="1.3"):
-            composed = hydra_compose(name, overrides=written)
-            with open_dict(composed):
-                for parsed in OverridesParser.create().parse_overrides(replaced):
-                    OmegaConf.update(composed, parsed.key_or_group, parsed.value(), merge=False)
-            return composed
+            return updated(hydra_compose(name, overrides=written), replaced)
     except (ConfigCompositionException, HydraException, OmegaConfBaseException) as error:
         raise UserError(f"cannot compose {recipe or 'conf/pivotrl.yaml'}: {str(error).splitlines()[0]}") from None
 
 
+def overridden(raw: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """A configuration with single keys changed, as `compose` changes them.
+
+    Raises:
+        UserError: no override, or of a key that does not exist.
+    """
+    for override in overrides:
+        key_of(override)
+    return updated(raw, overrides)
+
+
+def key_of(override: str) -> str:
+    """The key that an override changes.
+
+    Raises:
+        UserError: it is no override, or there is no such key.
+    """
+    key = override.split("=", 1)[0].lstrip("+~")
+    if "=" not in override:
+        raise UserError(f"'{override}' is no override: write key=value, for example train.steps=20")
+    if key not in (*all_keys(), *GROUPS) and not key.startswith(FREE):
+        raise unknown_key(key)
+    return key
+
+
+def updated(raw: DictConfig, overrides: Sequence[str]) -> DictConfig:
+    """Values replaced, parsed as Hydra parses them."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    with open_dict(raw):
+        for parsed in OverridesParser.create().parse_overrides([each.lstrip("+") for each in overrides]):
+            OmegaConf.update(raw, parsed.key_or_group, parsed.value(), merge=False)
+    return raw
+
+
 def preset(override: str) -> str:
-    """`grpo=name`, refused where there is no such file."""
-    known = sorted(path.stem for path in (CONF_DIR / "grpo").glob("*.yaml"))
-    if override.split("=", 1)[1] not in known:
-        raise UserError(f"'{override}': the presets in conf/grpo are {', '.join(known)}")
-    return override.lstrip("+")
+    """`group=name`, refused where there is no such file."""
+    group, name = override.lstrip("+").split("=", 1)
+    known = sorted(path.stem for path in (CONF_DIR / group).glob("*.yaml"))
+    if name not in known:
+        raise UserError(f"'{override}': the presets in conf/{group} are {', '.join(known)}")
+    return f"{group}={name}"
 
 
 def recipes() -> list[str]:

@@ -24,6 +24,7 @@ def open_engine(model_path: str, dtype: str, rollout: RolloutSection, **options:
         model_path,
         placement=placement,
         dtype=dtype,
+        cuda_graphs=rollout.cuda_graphs,
         max_model_len=rollout.max_model_len,
         max_num_seqs=rollout.max_num_seqs,
         kv_cache_bytes=rollout.kv_cache_mb << 20,

@@ -24,13 +24,7 @@ def check(recipe: str, config: Config) -> None:
             checkpoint(f"evaluate.models.{name}", path)
     else:
         checkpoint("model.path", config.model.path)
-    if recipe in DATA_KEYS:
-        build_verifiers(config.verify.name, config.verify.domains)  # a mistake in their names is said at once
-    if recipe in SHARDED:
-        layout(config.parallel).check(config.parallel.ranks)
-    if recipe in SAMPLING and not (recipe == "evaluate" and config.evaluate.server):
-        rollout = config.rollout
-        placement.check(config.parallel.ranks, tensor=rollout.tensor, expert_parallel=rollout.expert_parallel)
+    check_layout(recipe, config)
     wanted = dict.fromkeys(DATA_KEYS.get(recipe, ()))
     if recipe == "sft" and config.supervised.data == "candidates":
         wanted["data.candidates"] = None
@@ -45,6 +39,21 @@ def check(recipe: str, config: Config) -> None:
         if not Path(str(values[key])).is_file():
             maker = "`pivot mine`" if key == "data.pivots" else "`pivot convert`"
             raise UserError(f"{key}={values[key]}: no such file; make it with {maker}, or set {key}")
+
+
+def check_layout(recipe: str, config: Config) -> None:
+    """Refuse what is wrong whatever files there are: verifiers, and a layout that does not fit its ranks.
+
+    Raises:
+        UserError: naming the key and the fix.
+    """
+    if recipe in DATA_KEYS:
+        build_verifiers(config.verify.name, config.verify.domains)  # a mistake in their names is said at once
+    if recipe in SHARDED:
+        layout(config.parallel).check(config.parallel.ranks)
+    if recipe in SAMPLING and not (recipe == "evaluate" and config.evaluate.server):
+        rollout = config.rollout
+        placement.check(config.parallel.ranks, tensor=rollout.tensor, expert_parallel=rollout.expert_parallel)
 
 
 def checkpoint(key: str, path: str) -> None:

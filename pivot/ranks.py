@@ -46,3 +46,16 @@ def from_first(value: T) -> T:
     box = [value]
     dist.broadcast_object_list(box, src=0)
     return box[0]
+
+
+LOST = ("Connection closed by peer", "Connection reset by peer", "Broken pipe", "remote process exited")
+
+
+def lost_another(error: BaseException) -> bool:
+    """Whether a rank failed only because another one is gone: gloo's, NCCL's and the store's ways to say so."""
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, dist.DistError) or any(word in str(seen) for word in LOST):
+            return True
+        seen = seen.__cause__ or seen.__context__
+    return False

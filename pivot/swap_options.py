@@ -3,6 +3,9 @@
 from dataclasses import dataclass, field
 from typing import Any
 
+VOCAB_PADDING = 64
+"""vLLM pads a vocabulary to a multiple of this before it cuts it (DEFAULT_VOCAB_PADDING_SIZE)."""
+
 FP8 = ("block", "block_power_of_two", "mxfp8", "tensor")  # the names in pivot/swap/formats.py
 
 

@@ -13,6 +13,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.config import Config
 from pivot.engines import open_engine
 from pivot.errors import UserError
@@ -32,7 +33,7 @@ from pivot.world.tasks import make_tasks
 
 
 @program
-def main(config: Config) -> None:
+def main(config: Config, running: Running) -> None:
     section = config.evaluate
     if not section.models:
         raise UserError("evaluate.models is empty: name checkpoints, as in evaluate.models.base=pivot/world/tiny-moe")
@@ -42,7 +43,7 @@ def main(config: Config) -> None:
     with closing(colocated(config) if section.server is None else served(config, section.server)) as samplers:
         for name, sampler in samplers:
             for seed in section.seeds:
-                results.append({"model": name, "seed": seed, **evaluate(config, sampler, seed)})
+                results.append({"model": name, "seed": seed, **evaluate(config, running, sampler, seed)})
                 if ranks.rank() == 0:
                     print(describe(results[-1]), flush=True)
     if ranks.rank() == 0:
@@ -85,6 +86,7 @@ def served(config: Config, address: str) -> Iterator[tuple[str, Sampler]]:
 def server_settings(config: Config) -> dict[str, object]:
     """vLLM's engine arguments of a server, by their Python names."""
     from pivot.rollout import cpu
+    from pivot.rollout.start import decoding
 
     rollout = config.rollout
     return {
@@ -94,6 +96,7 @@ def server_settings(config: Config) -> dict[str, object]:
         "max_model_len": rollout.max_model_len,
         "max_num_seqs": rollout.max_num_seqs,
         "kv_cache_memory_bytes": rollout.kv_cache_mb << 20,
+        **decoding(rollout.cuda_graphs),
         **(cpu.engine_arguments(rollout.max_model_len) if cpu.on_cpu() else {}),
     }
 
@@ -106,13 +109,13 @@ def read_weights(directory: Path) -> Iterator[tuple[str, Tensor]]:
                 yield name, file.get_tensor(name)
 
 
-def evaluate(config: Config, engine: Sampler, seed: int) -> dict[str, dict[str, object]]:
+def evaluate(config: Config, running: Running, engine: Sampler, seed: int) -> dict[str, dict[str, object]]:
     """One model, one seed: every replica plays its share of the tasks and answers its share of the questions."""
     section = config.evaluate
     sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     parse = action_parser(config.prompt.tool_parser, engine.tokenizer)
-    model = Model(engine, prompts, parse, sampling, seed)
+    model = Model(engine, prompts, parse, sampling, seed, running.beat)
     tasks, asked = make_tasks(section.tasks, seed), make_questions(section.questions, seed)
     in_domain = episodes(model, Shares.balanced([1.0] * len(tasks), engine.placement).own(tasks), section.max_turns)
     ood = questions(model, Shares.balanced([1.0] * len(asked), engine.placement).own(asked))

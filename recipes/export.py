@@ -9,6 +9,7 @@ import torch
 from transformers import AutoModelForCausalLM
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.config import Config
 from pivot.errors import UserError
 from pivot.layout import layout
@@ -21,7 +22,7 @@ LIMIT = {"float32": 1e-4, "bfloat16": 0.5}
 
 
 @program
-def main(config: Config) -> None:
+def main(config: Config, running: Running) -> None:
     initialize(layout(config.parallel), config.run.seed)
     checkpoints = Path(config.run.dir) / "checkpoints"
     checkpoint = Path(config.export.checkpoint) if config.export.checkpoint else newest(checkpoints)
@@ -33,9 +34,12 @@ def main(config: Config) -> None:
         dtype=getattr(torch, config.model.dtype),
         optimizer=optimizer(config),
     )
+    running.beat("load")
     policy.load(checkpoint)
+    running.beat("write")
     out = Path(config.export.out)
     policy.save_hf(out, config.model.path)
+    running.beat("compare")
     gap = logprob_gap(policy, out)
     if ranks.rank() == 0:
         print(f"{checkpoint} -> {out}; largest |logprob difference| to transformers {gap:.1e}", flush=True)

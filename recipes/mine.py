@@ -16,6 +16,7 @@ from typing import Any
 from rich.console import Console
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.config import Config
 from pivot.engines import open_engine
 from pivot.layout import Layout
@@ -60,14 +61,14 @@ class Job:
 
 
 @program
-def main(config: Config) -> None:
+def main(config: Config, running: Running) -> None:
     prepare_environment()
     initialize(Layout(), config.run.seed)
     console = Console(soft_wrap=True, quiet=ranks.rank() != 0)
     verifiers = build_verifiers(config.verify.name, config.verify.domains)
     job = prepare_job(config, verifiers)
     ranks.barrier()  # nobody appends before everybody has read what is done
-    prefill = sample(config, job, verifiers, console) if job.todo else None
+    prefill = sample(config, job, verifiers, running, console) if job.todo else None
     if ranks.rank() == 0:
         finish(config, job, prefill, console)
     ranks.barrier()
@@ -112,8 +113,12 @@ def sampling(config: Config) -> Sampling:
     return Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
 
 
-def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> Prefill:
-    """Profile this rank's share of the job; collective over the job's ranks."""
+def sample(config: Config, job: Job, verifiers: Verifiers, running: Running, console: Console) -> Prefill:
+    """Profile this rank's share of the job; collective over the job's ranks.
+
+    Raises:
+        Stopped: a replica was asked to stop before it was done.
+    """
     rollout = config.rollout
     engine = open_engine(config.model.path, config.model.dtype, rollout, share_tails=True)
     placement = engine.placement
@@ -128,14 +133,17 @@ def sample(config: Config, job: Job, verifiers: Verifiers, console: Console) -> 
         Shard(store, file, job.made_by) if placement.first else nullcontext() as shard,
         MiningProgress(len(job.turns), store, console) as bar,
     ):
-        mine(
+        whole = mine(
             shares.own(job.todo), engine, shard, scorer, job.plan,
             wave=config.mine.wave, seed=config.run.seed, sampling=sampling(config),
-            progress=bar.update if first else lambda: None,
+            progress=bar.update if first else lambda: None, stop=running.wanted,
         )  # fmt: skip
         computed = sum(once([engine.prefill_tokens], placement))
         if first:
             bar.update()
+        everywhere = all(ranks.gather([whole]))
+    if not everywhere:
+        running.agree()
     return Prefill(computed, distinct_tokens(turn.prompt for turn in job.todo))
 
 

@@ -12,6 +12,7 @@ import torch
 from transformers import AutoTokenizer
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.baseline.supervised import Document, StepLoader, SupervisedModule, action_document, endless
 from pivot.config import Config
 from pivot.layout import layout
@@ -25,7 +26,7 @@ from pivot.world.corpus import documents
 
 
 @program
-def main(config: Config) -> None:
+def main(config: Config, running: Running) -> int:
     initialize(layout(config.parallel), config.run.seed)
     policy = Policy.from_hf(
         config.model.path,
@@ -44,12 +45,15 @@ def main(config: Config) -> None:
         micro_batch_tokens=config.train.micro_batch_tokens,
     )
     loader = StepLoader(lambda: stream(config), tokens_per_step=config.supervised.tokens_per_step, steps=steps)
-    trainer = build_trainer(config, policy, steps=steps, line=LossLine(steps))
+    trainer = build_trainer(config, policy, running, steps=steps, line=LossLine(steps))
     trainer.fit(module, loader)
+    running.beat("export")
+    running.check_lock()
     policy.save_hf(Path(config.run.dir) / "hf", config.model.path)
     if ranks.rank() == 0:
         print(f"trained {trainer.global_step} steps; Hugging Face checkpoint in {config.run.dir}/hf", flush=True)
     ranks.barrier()
+    return trainer.global_step
 
 
 def stream(config: Config) -> Iterator[Document]:

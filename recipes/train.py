@@ -6,11 +6,13 @@ or, on ranks that you start yourself, `torchrun --nproc-per-node 2 recipes/train
 """
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch.utils.data import DataLoader
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.config import Config, GrpoSection
 from pivot.engines import open_engine
 from pivot.grpo.losses import Clip, Kl
@@ -25,7 +27,7 @@ from pivot.prompt import PromptEncoder, action_parser
 from pivot.rollout import Engine, Sampling, prepare_environment
 from pivot.swap import Manifest, SwapSettings, open_swap
 from pivot.swap.formats import FORMATS
-from pivot.swap.keep import WireSettings
+from pivot.swap.keep import WireSettings, computes, quantization_config
 from pivot.swap_options import SwapSection
 from pivot.train.assemble import build_trainer, optimizer, schedule
 from pivot.train.batches import Packing
@@ -34,12 +36,13 @@ from pivot.train.effects import start
 from pivot.train.loader import PivotLoader
 from pivot.train.memory import Memory
 from pivot.train.module import PivotModule, StepSettings
+from pivot.train.options import probe_limits
 from pivot.train.update import Grpo
 from pivot.verify import build_verifiers
 
 
 @program
-def main(config: Config) -> None:
+def main(config: Config, running: Running) -> int:
     prepare_environment()
     initialize(layout(config.parallel), config.run.seed)
     policy = Policy.from_hf(
@@ -55,9 +58,14 @@ def main(config: Config) -> None:
     )
     reference = build_reference(config)
     policies = [policy] if reference is None else [policy, reference]
-    engine, memory = start(policies, config.rollout.sleep_level, lambda can_sleep: start_engine(config, can_sleep))
-    module = build_module(config, policy, reference, engine, memory)
-    trainer = build_trainer(config, policy, steps=config.train.steps, line=StepLine(config.train.steps))
+    manifest = Manifest.from_checkpoint(config.model.path)
+    quantization = engine_quantization(config, policy, manifest)
+    engine, memory = start(
+        policies, config.rollout.sleep_level, lambda can_sleep: start_engine(config, can_sleep, quantization)
+    )
+    running.agree()  # a start takes minutes
+    module = build_module(config, policy, reference, engine, memory, manifest, running)
+    trainer = build_trainer(config, policy, running, steps=config.train.steps, line=StepLine(config.train.steps))
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
     turns = read_turns(config.data.pivots, config.data.limit, prompts, room)
@@ -67,17 +75,37 @@ def main(config: Config) -> None:
     held_out = validation_turns(config, prompts, room)
     # one batch; a bare list of lists would be taken for many loaders
     trainer.fit(module, loader, DataLoader([held_out], batch_size=None) if held_out else None)
+    running.beat("export")
+    running.check_lock()
     policy.save_hf(Path(config.run.dir) / "hf", config.model.path)
     if ranks.rank() == 0:
-        print(f"trained {trainer.global_step} steps; Hugging Face checkpoint in {config.run.dir}/hf", flush=True)
+        said = f"trained {trainer.global_step} steps; Hugging Face checkpoint in {config.run.dir}/hf"
+        print(f"{config.run.name}: {said}", flush=True)
     ranks.barrier()
+    return trainer.global_step
 
 
-def start_engine(config: Config, can_sleep: bool) -> Engine:
+def engine_quantization(config: Config, policy: Policy, manifest: Manifest) -> dict[str, Any] | None:
+    """The engine's `quantization_config`, where weights go over in FP8 and the device multiplies it; else None."""
+    wire = swap_settings(config.swap).wire
+    if wire.format is None or policy.shards() is None or not torch.cuda.is_available():
+        return None
+    if not computes(wire.format, torch.cuda.get_device_capability()):
+        return None
+    return quantization_config(manifest.shapes.items(), wire)
+
+
+def start_engine(config: Config, can_sleep: bool, quantization: dict[str, Any] | None) -> Engine:
     """The colocated engine without weights: the first swap fills it."""
-    routes = config.grpo.router_replay
-    model = config.model
-    return open_engine(model.path, model.dtype, config.rollout, load_weights=False, can_sleep=can_sleep, routes=routes)
+    return open_engine(
+        config.model.path,
+        config.model.dtype,
+        config.rollout,
+        load_weights=False,
+        can_sleep=can_sleep,
+        routes=config.grpo.router_replay,
+        quantization=quantization,
+    )
 
 
 def kl_every(config: Config) -> int:
@@ -94,7 +122,13 @@ def build_reference(config: Config) -> Policy | None:
 
 
 def build_module(
-    config: Config, policy: Policy, reference: Policy | None, engine: Engine, memory: Memory
+    config: Config,
+    policy: Policy,
+    reference: Policy | None,
+    engine: Engine,
+    memory: Memory,
+    manifest: Manifest,
+    running: Running,
 ) -> PivotModule:
     settings = StepSettings(
         seed=config.run.seed,
@@ -108,7 +142,12 @@ def build_module(
         probe_every=config.train.probe_every,
         probe_always=config.rollout.sleep_level == 2,
         probe_sequences=config.train.probe_sequences,
-        probe_limit=config.train.probe_limit,
+        probe_limits=probe_limits(
+            config.train.probe_limit,
+            config.train.probe_mean_limit,
+            dtype=config.model.dtype,
+            fp8=config.swap.fp8,
+        ),
     )
     grpo = Grpo(
         estimator=config.grpo.advantage,
@@ -123,10 +162,9 @@ def build_module(
         action_parser(config.prompt.tool_parser, engine.tokenizer),
         build_verifiers(config.verify.name, config.verify.domains),
     )
-    manifest = Manifest.from_checkpoint(config.model.path)
     cut = engine.placement.tensor, engine.placement.expert_parallel, engine.placement.tensor_rank
-    weights = open_swap(policy, manifest, swap_settings(config.swap), *cut)
-    return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings)
+    weights = open_swap(policy, manifest, swap_settings(config.swap), *cut, engine.quantization)
+    return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings, running)
 
 
 def swap_settings(swap: SwapSection) -> SwapSettings:

@@ -1,7 +1,7 @@
 """From what the demo's phases left on disk to `summary.json`, the report page and the closing table."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -48,6 +48,7 @@ def summarise(out: Path) -> dict[str, Any]:
             "reward_first": mean(rewards[:ENDS]),
             "reward_last": mean(rewards[-ENDS:]),
             "logprob_gap_max": max(max(row.get("logprob_gap_max", 0), row.get("probe_gap_max", 0)) for row in steps),
+            "generate_and_train_share": share(steps, "generate", "train"),
         },
         "eval": evaluation(read(out / "evaluation.json")),
         "seconds": seconds | {"total": round(sum(seconds.values()), 1)},
@@ -76,6 +77,12 @@ def evaluation(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
             "smallest_gain": min(b - a for a, b in zip(per_seed["base"], per_seed["pivotrl"], strict=True)),
         }
     return domains
+
+
+def share(steps: Sequence[Mapping[str, float]], *phases: str) -> float:
+    """What part of the seconds of all steps some phases took."""
+    everything = sum(value for row in steps for name, value in row.items() if name.startswith("seconds/"))
+    return sum(row[f"seconds/{phase}"] for row in steps for phase in phases) / everything
 
 
 def mean(values: Sequence[float]) -> float:

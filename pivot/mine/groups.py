@@ -94,8 +94,12 @@ def verify(turns: Sequence[Turn], samples: Sequence[Sequence[Sampled]], scorer: 
     """Score every sampled action by functional equivalence to the expert's (paper eq. 6)."""
     pairs = [(turn.candidate, sampled) for turn, group in zip(turns, samples, strict=True) for sampled in group]
     threads = max((scorer.verifiers.of(candidate.domain).threads for candidate, _ in pairs), default=1)
-    if threads == 1:
-        verdicts = iter([judge(candidate, sampled, scorer) for candidate, sampled in pairs])
+    if threads == 1:  # a function of the text: the same action of a group is read once
+        known: dict[tuple[int, str, str], Verdict] = {}
+        for candidate, sampled in pairs:
+            if (action := (id(candidate), sampled.text, sampled.finish_reason)) not in known:
+                known[action] = judge(candidate, sampled, scorer)
+        verdicts = iter([known[id(one), sampled.text, sampled.finish_reason] for one, sampled in pairs])
     else:  # a judge waits on a network: ask for several verdicts at once
         with ThreadPoolExecutor(threads) as pool:
             verdicts = iter(list(pool.map(lambda pair: judge(pair[0], pair[1], scorer), pairs)))

@@ -36,7 +36,8 @@ def mine(
     seed: int,
     sampling: Sampling,
     progress: Callable[[], None],
-) -> None:
+    stop: Callable[[], bool] = lambda: False,
+) -> bool:
     """Sample, verify, store, wave by wave: what is stored is done, and a kill loses at most the wave in flight.
 
     Args:
@@ -49,8 +50,14 @@ def mine(
         seed: of the run; a sample depends on it and on the candidate alone.
         sampling: temperature, nucleus, length.
         progress: called after every wave that is on disk.
+        stop: asked before every wave, whether to leave the rest to another start.
+
+    Returns:
+        Whether all turns are done.
     """
     for start in range(0, len(turns), wave):
+        if engine.replica.from_first(stop()):
+            return False
         part = turns[start : start + wave]
         drawn: list[list[StoredSample]] = [[] for _ in part]
         for count in plan.waves:
@@ -66,6 +73,7 @@ def mine(
         if shard is not None:
             shard.append(StoredProfile(name, tuple(samples)) for name, samples in zip(ids, drawn, strict=True))
         progress()
+    return True
 
 
 def stored(group: Group) -> list[StoredSample]:

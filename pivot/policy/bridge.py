@@ -24,8 +24,9 @@ from torch import Tensor
 
 from pivot.errors import UserError
 from pivot.policy.head import ScoringHead
-from pivot.policy.model import FAMILIES, mark_parameters, recompute_options
+from pivot.policy.model import mark_parameters, recompute_options
 from pivot.policy.packing import Pack, PackedGroup, check_ids, rows_to_score
+from pivot.shape import FAMILIES
 
 if TYPE_CHECKING:
     from pivot.policy.family import Setup

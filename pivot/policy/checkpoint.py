@@ -22,6 +22,7 @@ from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
 from megatron.core.dist_checkpointing.core import CheckpointingException
 from megatron.core.models.gpt import GPTModel
 from megatron.core.optimizer.optimizer import MegatronOptimizer
+from torch.distributed.checkpoint.api import CheckpointException
 
 from pivot.layout import Layout
 
@@ -105,7 +106,8 @@ def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, 
     left as they are, with a warning.
 
     Raises:
-        CheckpointError: on every rank, with the reason; nothing was changed then.
+        CheckpointError: on every rank, with the reason. Nothing was changed then, unless the checkpoint is of another
+            model: Megatron clears what it is about to read before it compares, so the policy is of no use any more.
     """
     directory = directory.absolute()
     manifest = _verify_together(directory)
@@ -121,8 +123,12 @@ def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, 
                 strict=dist_checkpointing.validation.StrictHandling.RAISE_ALL,
             )
         except CheckpointingException as error:
-            reason = str(error).splitlines()[0]
-            raise CheckpointError(f"{directory} does not fit this model: {reason}") from error
+            raise _of_another_model(directory, error) from error
+        except CheckpointException as error:  # torch's, of what happened on any rank while it planned or read
+            _, (cause, _) = min(error.failures.items())
+            if isinstance(cause, CheckpointingException):
+                raise _of_another_model(directory, cause) from error
+            raise CheckpointError(f"{directory} can't be read: {str(cause).splitlines()[0]}") from error
     for i, chunk in enumerate(chunks):
         chunk.load_state_dict(state[f"model{i}"])
     optimizer.load_state_dict(state["optimizer"])
@@ -135,6 +141,13 @@ def load(directory: Path, chunks: list[GPTModel], optimizer: MegatronOptimizer, 
             stacklevel=2,
         )
     return dict(manifest["extra"])
+
+
+def _of_another_model(directory: Path, error: BaseException) -> CheckpointError:
+    return CheckpointError(
+        f"{directory} is of another model than this one: set another run.dir, or model.path to its own "
+        f"({str(error).splitlines()[0]})"
+    )
 
 
 def content_metadata() -> dict[str, Any]:

@@ -14,6 +14,7 @@ import io
 import json
 import os
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -52,6 +53,7 @@ from pivot.policy.checkpoint import (
     seal,
     sharded_state,
 )
+from pivot.write_errors import reason, system_error
 
 WRITING, REPLACED, DELETED = ".tmp-writing", ".tmp-old", ".tmp-gone"
 POLL = 0.05  # seconds between two looks at whether every rank has written
@@ -61,12 +63,18 @@ T = TypeVar("T")
 
 
 class Saver:
-    """Writes one policy's checkpoints, one at a time. Every method but ``drain`` is collective."""
+    """Writes one policy's checkpoints, one at a time. Every method but ``drain`` is collective.
+
+    Attributes:
+        seconds: From the start of the newest save that is whole to its end; None before.
+    """
 
     def __init__(self) -> None:
         self._groups: tuple[dist.ProcessGroup, dist.ProcessGroup] | None = None  # of callers, of the thread
         self._thread = concurrent.futures.ThreadPoolExecutor(max_workers=1, thread_name_prefix="checkpoint")
-        self._running: concurrent.futures.Future[None] | None = None
+        self._name = ""  # of this program's own temporary directories
+        self._running: concurrent.futures.Future[float] | None = None
+        self.seconds: float | None = None
 
     def save(
         self,
@@ -77,6 +85,8 @@ class Saver:
         extra: dict[str, Any],
         *,
         background: bool,
+        random: bytes | None = None,
+        fence: Callable[[], None] | None = None,
     ) -> None:
         """Captures the state as it is now and writes it; waits for the save before it.
 
@@ -87,6 +97,8 @@ class Saver:
             layout: recorded, to know on loading whether random states apply.
             extra: JSON-able state of the caller, returned by ``load``.
             background: return once the state is copied to host memory; ``finish`` says when it is on disk.
+            random: this rank's random state of an earlier moment, by ``serialized_random_state``; None: of now.
+            fence: called on rank 0 before the checkpoint gets its name, which a RuntimeError keeps from it.
 
         Raises:
             CheckpointError: on every rank, with the reason, of this save or of the one before it.
@@ -95,18 +107,19 @@ class Saver:
         self.finish()
         if self._groups is None:
             self._groups = dist.new_group(backend="gloo"), dist.new_group(backend="gloo")
+            self._name = gather(self._groups[0], os.urandom(4).hex())[0]
         control, writing = self._groups
-        place = Place(directory.absolute())
+        place = Place(directory.absolute(), self._name)
         create_moments(optimizer)
         with_removal(place, lambda: place.together(control, place.prepare))
         state = with_removal(
             place, lambda: place.together(control, lambda: _capture(chunks, optimizer, place.model, copy=background))
         )
-        job = _Job(place, state, _serialized(random_state()), about, writing)
+        job = _Job(place, state, random or serialized_random_state(), about, writing, fence, time.monotonic())
         if background:
             self._running = self._thread.submit(job.run)
         else:
-            job.run()
+            self.seconds = job.run()
 
     def finish(self, *, wait: bool = True) -> bool:
         """Whether no save is running on any rank; with ``wait``, not before that is so.
@@ -129,6 +142,8 @@ class Saver:
                 return False
             concurrent.futures.wait([running], timeout=POLL)
         self._running = None
+        if not somewhere_failed:
+            self.seconds = running.result()
         if somewhere_failed:
             concurrent.futures.wait([running], timeout=GRACE)
             if running.done():
@@ -147,14 +162,20 @@ class Saver:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a checkpoint is going to be, and the directories beside it while it is being written."""
+    """Where a checkpoint is going to be, and the directories beside it while it is being written.
+
+    Attributes:
+        final: The checkpoint.
+        writer: Names the program that writes it: a replaced one that does not know it yet writes into no other's files.
+    """
 
     final: Path
+    writer: str
 
     @property
     def temporary(self) -> Path:
         """Holds the checkpoint until it is whole."""
-        return self.final.with_name(self.final.name + WRITING)
+        return self.final.with_name(f"{self.final.name}.{self.writer}{WRITING}")
 
     @property
     def model(self) -> Path:
@@ -175,7 +196,7 @@ class Place:
         try:
             value = work()
         except (OSError, RuntimeError, CheckpointingException) as found:  # torch reports failed writes as RuntimeError
-            error = _reason(found)
+            error = reason(system_error(found, self.final.parent))
         for rank, each in enumerate(gather(group, error)):
             if each is not None:
                 raise self.error(rank, each)
@@ -195,10 +216,13 @@ class _Job:
     random: bytes
     about: dict[str, Any]
     group: dist.ProcessGroup
+    fence: Callable[[], None] | None
+    start: float
 
-    def run(self) -> None:
-        """Writes, seals and publishes; collective over ``group``."""
+    def run(self) -> float:
+        """Writes, seals and publishes; collective over ``group``. Seconds since ``start``."""
         with_removal(self.place, self._run)
+        return time.monotonic() - self.start
 
     def _run(self) -> None:
         try:
@@ -210,7 +234,7 @@ class _Job:
             )
         except CheckpointException as error:
             rank, (cause, _) = min(error.failures.items())
-            raise self.place.error(rank, _reason(cause)) from error
+            raise self.place.error(rank, reason(cause)) from error
         mine = self.place.together(self.group, self._write_rest)
         found = {name: entry for share in gather(self.group, mine) for name, entry in share.items()}
         self.place.together(self.group, lambda: self._publish(found))
@@ -237,6 +261,8 @@ class _Job:
         for path in (temporary / MANIFEST, temporary / "model", temporary / "rng", temporary):
             _flush(path)
         old = final.with_name(final.name + REPLACED)
+        if self.fence is not None:
+            self.fence()
         if final.exists():
             final.rename(old)
         temporary.rename(final)
@@ -255,7 +281,7 @@ class _Writer(FileSystemWriter):
         try:
             return super().write_data(plan, planner)
         except RuntimeError as error:
-            raise _root(error) from None
+            raise system_error(error, Path(self.path)) from None
 
 
 class _Staging(TorchDistSaveShardedStrategy):
@@ -325,8 +351,9 @@ def recover(directory: Path) -> None:
     old = directory.with_name(directory.name + REPLACED)
     if old.exists() and not directory.exists():
         old.rename(directory)
-    for suffix in (WRITING, REPLACED, DELETED):
-        shutil.rmtree(directory.with_name(directory.name + suffix), ignore_errors=True)
+    for suffix in (WRITING, f".*{WRITING}", REPLACED, DELETED):
+        for path in directory.parent.glob(directory.name + suffix):
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def sweep(parent: Path) -> list[str]:
@@ -345,23 +372,11 @@ def delete(directory: Path) -> None:
     shutil.rmtree(gone, ignore_errors=True)
 
 
-def _serialized(value: Any) -> bytes:
+def serialized_random_state() -> bytes:
+    """Every random state of this rank, as a checkpoint has it."""
     buffer = io.BytesIO()
-    torch.save(value, buffer)
+    torch.save(random_state(), buffer)
     return buffer.getvalue()
-
-
-def _root(error: BaseException) -> BaseException:
-    """The system's own error, which torch hides behind one about positions in a file; else ``error``."""
-    found: BaseException | None = error
-    while found is not None and not isinstance(found, OSError):
-        found = found.__cause__ or found.__context__
-    return found or error
-
-
-def _reason(error: BaseException) -> str:
-    """What went wrong: the first line of an error, or its name when it has none."""
-    return (str(_root(error)).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _flush(path: Path) -> None:

@@ -18,10 +18,11 @@ from pivot.policy import bridge, hf, hf_shards, replay
 from pivot.policy.balance import Balance
 from pivot.policy.head import ScoringHead
 from pivot.policy.hf_shards import Shard
-from pivot.policy.model import FAMILIES, Shape, build_chunks, check_layout, pair_cost, read_shape, transformer_config
+from pivot.policy.model import build_chunks, transformer_config
 from pivot.policy.packing import Pack, PackedGroup, pack
 from pivot.policy.precision import check_model, transformer_options
 from pivot.precision import Precision
+from pivot.shape import FAMILIES, Shape, check_layout, pair_cost, read_shape
 
 
 @dataclass(frozen=True, slots=True)

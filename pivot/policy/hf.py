@@ -25,7 +25,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from pivot.errors import UserError
-from pivot.policy.model import Shape
+from pivot.shape import Shape
 
 
 class Kind(Enum):

@@ -12,8 +12,8 @@ from megatron.core.models.gpt import GPTModel
 from torch import Tensor
 
 from pivot.policy.hf import Kind, Place, local_parameters, part_shapes, tensor_group
-from pivot.policy.model import Shape
 from pivot.region import Region
+from pivot.shape import Shape
 
 Shard = tuple[str, Region, Tensor]
 """Hugging Face name, what of it, and that part: a view of a parameter, of the region's shape."""

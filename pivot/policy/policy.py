@@ -23,18 +23,18 @@ from torch import Tensor
 from pivot.layout import Layout
 from pivot.policy import checkpoint, optimizer, storages
 from pivot.policy.balance import Balance, chunk_mask
-from pivot.policy.checkpoint_write import Saver
+from pivot.policy.checkpoint_write import Saver, serialized_random_state
 from pivot.policy.family import Family, Setup, open_family
 from pivot.policy.head import ScoringHead, Wanted
 from pivot.policy.hf_shards import Shard
 from pivot.policy.hf_write import ShardWriter, copy_companions
-from pivot.policy.model import read_config
 from pivot.policy.norms import norms
 from pivot.policy.optimizer import OptimizerSettings
 from pivot.policy.packing import Pack, PackedGroup, everywhere
 from pivot.policy.precision import check_machine
 from pivot.policy.topology import from_last_stage
 from pivot.precision import Precision, pack_multiple
+from pivot.shape import read_config
 
 LossFn = Callable[[int, Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 """(micro-batch index, logprobs [n], entropy [n]) -> (scalar loss that depends on them, metrics).
@@ -302,7 +302,15 @@ class Policy:
             copy_companions(directory, source, self.hf_config, self.dtype)
         dist.barrier()
 
-    def save(self, directory: str | Path, extra: dict[str, Any], *, background: bool = False) -> None:
+    def save(
+        self,
+        directory: str | Path,
+        extra: dict[str, Any],
+        *,
+        background: bool = False,
+        random: bytes | None = None,
+        fence: Callable[[], None] | None = None,
+    ) -> None:
         """Writes an atomic checkpoint: weights, optimizer, random states, and the JSON-able ``extra``.
 
         Args:
@@ -310,13 +318,33 @@ class Policy:
             extra: returned by ``load``.
             background: return once the state is copied to host memory and write it while training goes on; a save
                 that is still running is waited for first. ``finish_save`` says when it is on disk.
+            random: what ``random_state`` has returned, for weights that have not changed since then; None: of now.
+            fence: called on rank 0 before the checkpoint appears; a RuntimeError keeps it from appearing.
 
         Raises:
             CheckpointError: on every rank, with the reason, when this save or the one before it failed.
         """
         if self._optimizer is None:
             raise ValueError("this policy was built without an optimizer: use save_hf")
-        self._saver.save(Path(directory), self._models, self._optimizer, self.layout, extra, background=background)
+        self._saver.save(
+            Path(directory),
+            self._models,
+            self._optimizer,
+            self.layout,
+            extra,
+            background=background,
+            random=random,
+            fence=fence,
+        )
+
+    def random_state(self) -> bytes:
+        """Every random state of this rank as it is now, for a checkpoint that is written later."""
+        return serialized_random_state()
+
+    @property
+    def save_seconds(self) -> float | None:
+        """How long the newest save took that is known to be whole."""
+        return self._saver.seconds
 
     def finish_save(self, *, wait: bool = True) -> bool:
         """Whether every save is on disk on every rank; with ``wait``, not before that is so.

@@ -12,8 +12,8 @@ import torch
 
 from pivot.errors import UserError
 from pivot.layout import Layout
-from pivot.policy.model import Shape
 from pivot.precision import Machine, Precision, Version, problem
+from pivot.shape import Shape
 
 
 def transformer_options(precision: Precision) -> dict[str, Any]:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 
 import torch
 import torch.distributed as dist
 from megatron.core import parallel_state, tensor_parallel
 
+from pivot.errors import UserError
 from pivot.layout import Layout
 
 
@@ -42,7 +44,7 @@ def initialize(layout: Layout, seed: int) -> None:
     if not dist.is_initialized():
         backend = "nccl" if where.type == "cuda" else "gloo"
         if "RANK" in os.environ:
-            dist.init_process_group(backend)
+            _join(backend)
         else:
             dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
     if parallel_state.model_parallel_is_initialized():
@@ -58,6 +60,17 @@ def initialize(layout: Layout, seed: int) -> None:
     # Megatron warns on every rank about CUDA_DEVICE_MAX_CONNECTIONS and the like, which say nothing on CPU
     logging.getLogger("megatron.core").setLevel(logging.ERROR)
     tensor_parallel.model_parallel_cuda_manual_seed(seed)
+
+
+def _join(backend: str) -> None:
+    """The process group of the environment's ranks."""
+    try:
+        dist.init_process_group(backend)
+    except dist.DistNetworkError as error:
+        if "EADDRINUSE" not in str(error):
+            raise
+        port = os.environ.get("MASTER_PORT")
+        raise UserError(f"MASTER_PORT={port} is taken on {socket.gethostname()}: set another one") from None
 
 
 def data_parallel_rank() -> int:

@@ -6,6 +6,7 @@ several ranks is tensor parallel: its ranks call every method together, with the
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -20,7 +21,7 @@ from pivot.rollout.placement import Placement
 from pivot.rollout.replica import Replica
 from pivot.rollout.requests import check_lengths, check_request
 from pivot.rollout.routes import checked, of_group, route_arguments, route_source
-from pivot.rollout.running import Finish, Progress, Requests, sampling_parameters
+from pivot.rollout.running import Finish, GiveUp, Progress, Requests, sampling_parameters
 from pivot.rollout.types import Completion, Sampling
 
 if TYPE_CHECKING:
@@ -32,6 +33,11 @@ Enough = Callable[[int, list[Completion]], bool]
 _CLOSED = "it is closed"
 
 
+def _given_up(give_up: GiveUp, ranks: int) -> bool:
+    """The caller's answer; asked also where it does not count, for it is how the caller knows that the engine steps."""
+    return give_up() and ranks == 1
+
+
 class Engine:
     """A colocated vLLM engine.
 
@@ -40,6 +46,7 @@ class Engine:
         placement: Which replica this rank's engine is, or is a part of.
         replica: The ranks of that replica, as a group.
         max_model_len: Most tokens that a prompt and its completion hold together.
+        quantization: `quantization_config` of the weights that it loads; None: they are of `dtype`.
         weight_version: What `update_weights` was last given; "initial" before, "none" for an engine without
             weights.
         prefill_tokens: Prompt tokens that `sample` has computed so far, over all completions: those that the prefix
@@ -61,7 +68,9 @@ class Engine:
         load_weights: bool = True,
         share_tails: bool = False,
         can_sleep: bool = False,
+        cuda_graphs: bool = False,
         routes: bool = False,
+        quantization: Mapping[str, Any] | None = None,
     ) -> None:
         """Starts an engine; collective over the default process group when there is one.
 
@@ -75,10 +84,12 @@ class Engine:
             load_weights: False: the first `update_weights` fills them; until then `sample` and `score` refuse.
             share_tails: Prompts share all tokens they begin with, not only whole KV blocks (`pivot.rollout.scheduler`).
             can_sleep: `sleep` and `wake` will be called; vLLM refuses it on CPU.
+            cuda_graphs: Decode steps are recorded once and replayed; not on CPU.
             routes: Completions carry the experts that their tokens went to; not with `share_tails`.
+            quantization: `quantization_config` in place of the checkpoint's: it then multiplies FP8; not on CPU.
 
         Raises:
-            UserError: no checkpoint there, routes of a model without experts, or settings that vLLM refuses.
+            UserError: no checkpoint there, routes of a model without experts, graphs on a CPU, or what vLLM refuses.
             RuntimeError: no process group under torchrun, or an unproven vLLM release on CPU.
         """
         from pivot.rollout import start
@@ -89,20 +100,16 @@ class Engine:
         self.max_model_len, self._max_num_seqs = max_model_len, max_num_seqs
         with process_kept():
             self._llm = start.llm(
-                Path(model_path),
-                self.placement,
-                dtype=dtype,
-                max_model_len=max_model_len,
-                max_num_seqs=max_num_seqs,
+                Path(model_path), self.placement, dtype=dtype, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
                 kv_cache_bytes=kv_cache_bytes,
-                load_format="auto" if load_weights else "dummy",
-                enable_sleep_mode=can_sleep,
-                share_tails=share_tails,
+                load_format="auto" if load_weights else "dummy", enable_sleep_mode=can_sleep, share_tails=share_tails,
+                quantization=quantization, **start.decoding(cuda_graphs),
                 **route_arguments(routes, share_tails, self.placement.tensor),
-            )
+            )  # fmt: skip
             self._routes = route_source(self._llm) if routes else None
         self.replica = Replica(self.placement, start.group() if self.placement.tensor > 1 else None)
         self.tokenizer: Any = self._llm.get_tokenizer()
+        self.quantization = start.quantization(self._llm)
         self.weight_version = "initial" if load_weights else "none"
         self._refusal = None if load_weights else "it was started without weights: call update_weights first"
         self._updatable = True
@@ -118,6 +125,7 @@ class Engine:
         sampling: Sampling,
         progress: Progress | None = None,
         enough: Enough | None = None,
+        give_up: GiveUp | None = None,
     ) -> list[list[Completion]]:
         """Draws `n` completions of every prompt.
 
@@ -132,6 +140,8 @@ class Engine:
             sampling: Temperature, nucleus, length.
             progress: Called whenever prompts finish.
             enough: Called for every prompt that finishes; None: all prompts are wanted.
+            give_up: Called between the engine's steps, whether to leave all that is not finished. Its answer is
+                ignored by an engine of several ranks, which have to go on alike.
 
         Returns:
             For every prompt, in order, its `n` completions; none for one that was given up.
@@ -150,7 +160,7 @@ class Engine:
             return enough is not None and enough(index, groups[index])
 
         parameters = sampling_parameters(prompts, seeds, n, sampling, self.max_model_len)
-        for index, out in self._generate(prompts, parameters, n, progress, finish).items():
+        for index, out in self._generate(prompts, parameters, n, progress, finish, give_up).items():
             # One request a completion, so that each says what it found in the prefix cache.
             self.prefill_tokens += len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0)
             if not groups[index // n]:
@@ -279,6 +289,7 @@ class Engine:
         n: int,
         progress: Progress | None,
         finish: Finish | None = None,
+        give_up: GiveUp | None = None,
     ) -> dict[int, "RequestOutput"]:
         """Runs `n` requests a prompt; by number of the request, the outputs of those that finished."""
         if self._refusal is not None:
@@ -287,7 +298,7 @@ class Engine:
             self._routes.clear()
         requests = Requests(self._llm.llm_engine, prompts, parameters, n, 2 * self._max_num_seqs + n)
         with random_state_kept():
-            requests.run(progress, finish)
+            requests.run(progress, finish, give_up and partial(_given_up, give_up, self.placement.tensor))
         self.aborted_tokens += requests.aborted_tokens
         return requests.finished
 

@@ -16,6 +16,9 @@ Progress = Callable[[int, int], None]
 Finish = Callable[[int, list["RequestOutput"]], bool]
 """Called with a prompt's index and its outputs when it has all of them; whether to give up the other prompts."""
 
+GiveUp = Callable[[], bool]
+"""Called between two steps of the engine: whether to leave what is not finished."""
+
 
 def sampling_parameters(
     prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling, context: int
@@ -63,12 +66,14 @@ class Requests:
     aborted_tokens: int = 0
     _sent: int = 0
 
-    def run(self, progress: Progress | None, finish: Finish | None) -> None:
-        """Until all are finished, or `finish` says that it is enough."""
+    def run(self, progress: Progress | None, finish: Finish | None, give_up: GiveUp | None = None) -> None:
+        """Until all are finished, or `finish` says that it is enough, or `give_up` that nobody wants them."""
         unfinished = [self.n] * len(self.prompts)
         tokens, enough = 0, False
         try:
             while len(self.finished) < len(self.parameters) and not enough:
+                if give_up is not None and give_up():
+                    break
                 self._feed()
                 steps: list[Any] = self.engine.step()  # all RequestOutput: nothing here is pooled
                 done = [output for output in steps if output.finished]

@@ -2,6 +2,7 @@
 
 import ctypes
 import importlib.util
+import json
 import os
 import signal
 import socket
@@ -27,7 +28,7 @@ PACKAGES = {
     "model_hosting_container_standards": "model-hosting-container-standards",
     "jmespath": "jmespath",
 }
-"""Module -> package: what vLLM's server imports and its colocated engine does not; `make install` leaves them out."""
+"""Module -> package: what vLLM's server imports and its colocated engine does not."""
 
 _TERMINATE_ME = 1  # PR_SET_PDEATHSIG of linux/prctl.h
 # What a launcher tells its ranks, and what a colocated engine has set: the server is neither.
@@ -45,7 +46,7 @@ def command(model_path: Path | str, port: int, **settings: Any) -> list[str]:
         if isinstance(value, bool):
             line.append(flag if value else f"--no-{flag[2:]}")
         else:
-            line += [flag, str(value)]
+            line += [flag, json.dumps(value) if isinstance(value, dict) else str(value)]
     return line
 
 

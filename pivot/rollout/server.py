@@ -97,7 +97,7 @@ class Server:
         Raises:
             ServerError: no such server, more than one model, or a context that is too short.
         """
-        from transformers import AutoTokenizer
+        from transformers import AutoConfig, AutoTokenizer
 
         self._url = url.rstrip("/")
         self._fetch = fetcher(self._url, timeout_s)
@@ -105,7 +105,8 @@ class Server:
         self.max_model_len = max_model_len
         self.placement = placement or Placement()
         self.tokenizer: Any = AutoTokenizer.from_pretrained(model_path)
-        self._vocabulary = len(self.tokenizer)
+        # a model may draw ids that its tokenizer has no text for: vocabularies are padded
+        self._vocabulary: int = AutoConfig.from_pretrained(model_path).get_text_config().vocab_size
         self._model = served(self._fetch("/v1/models", None, MOST_OVERHEAD), self._url, max_model_len)
 
     def sample(

@@ -76,17 +76,21 @@ class Assembly:
                 found.append(region)
         return found
 
-    def tensor(self) -> Tensor:
-        """The tensor in its full shape; of what is not needed the values mean nothing."""
-        made = self._wire.decode(self._planes)
-        if made is not self._planes[0]:
-            self.nbytes += made.nbytes
-        if tuple(made.shape) == self._shape:
-            return made
-        full = torch.empty(self._shape, dtype=made.dtype, device=made.device)
-        full[self._needed.slices] = made
-        self.nbytes += full.nbytes
-        return full
+    def tensors(self) -> list[tuple[str, Tensor]]:
+        """What an engine loads, each in its full shape; of what is not needed the values mean nothing."""
+        made = self._wire.load(self._planes)
+        self.nbytes += sum(tensor.nbytes for tensor in made if not any(tensor is plane for plane in self._planes))
+        named, whole = zip(self._wire.loads(self.name), made, strict=True), Region.whole(self._shape)
+        if self._outer == whole:
+            return list(named)
+        found = []
+        planes = zip(self._wire.planes(whole), self._wire.planes(self._outer), strict=True)
+        for (name, tensor), ((_, outer), (_, place)) in zip(named, planes, strict=False):
+            full = torch.empty(outer.shape, dtype=tensor.dtype, device=tensor.device)
+            full[place.slices] = tensor
+            self.nbytes += full.nbytes
+            found.append((name, full))
+        return found
 
     def _places(self, region: Region) -> list[Region]:
         """Where a part lies in the planes."""

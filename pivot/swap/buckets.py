@@ -137,14 +137,15 @@ class BucketSwap:
         held = _held(self._policy)
         with Transfer(self.plan, self._manifest.shapes, held, self._buffers, version="", verified=0.0) as transfer:
             for name, tensor in transfer:
-                yield name, tensor[self.plan.needs[name].slices]
+                if name in self.plan.needs:  # and not the scales of one
+                    yield name, tensor[self.plan.needs[name].slices]
 
     def expected(self, name: str, full: Tensor) -> Tensor | None:
         """What should be delivered of a full tensor; None: nothing."""
         if name not in self.plan.needs:
             return None
         wire = self.plan.wires[name]
-        return wire.decode(wire.encode(full))[self.plan.needs[name].slices]
+        return wire.load(wire.encode(full))[0][self.plan.needs[name].slices]
 
 
 def agree(problem: str | None) -> None:

@@ -41,14 +41,12 @@ def _digest(data: Tensor) -> int:
     whole = data.numel() // 8 * 8
     words = data[:whole].view(torch.int64)
     weights = _weights(str(data.device))
-    folded = torch.empty_like(weights)
     sums = []
-    for start in range(0, words.numel(), _BLOCK):
-        block = words[start : start + _BLOCK]
-        part = folded[: block.numel()]
-        torch.bitwise_right_shift(block, 32, out=part)
-        part.bitwise_xor_(block)
-        sums.append((part * weights[: part.numel()]).sum() if data.is_cuda else part.dot(weights[: part.numel()]))
+    for block in words.split(_BLOCK):
+        folded = block >> 32
+        folded ^= block
+        places = weights[: block.numel()]
+        sums.append((folded * places).sum() if data.is_cuda else folded.dot(places))
     total = int.from_bytes(bytes(data[whole:].tolist()), "little") + data.numel()
     for value in torch.stack(sums).tolist() if sums else ():
         total = (total * _STEP + value) % _MODULUS

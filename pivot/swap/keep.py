@@ -32,10 +32,12 @@ class WireSettings:
     Attributes:
         format: of the matrices that are quantised; None: every tensor goes over as the policy holds it.
         keep: patterns (``fnmatch``) of Hugging Face names that stay as they are, beside those that always do.
+        loaded: engines load values and scales; False: what those stand for, in the policy's dtype.
     """
 
     format: Format | None = None
     keep: tuple[str, ...] = ()
+    loaded: bool = False
 
 
 def wire_format(name: str, shape: Shape, settings: WireSettings) -> Format | None:
@@ -65,6 +67,11 @@ def wire_bytes(shapes: Iterable[tuple[str, Shape]], settings: WireSettings, item
     """
     formats = ((shape, wire_format(name, shape, settings)) for name, shape in shapes)
     return sum(format.nbytes(shape) if format else prod(shape) * itemsize for shape, format in formats)
+
+
+def computes(format: Format, capability: tuple[int, int]) -> bool:
+    """Whether vLLM multiplies weights in this format on a CUDA device of this compute capability."""
+    return capability >= ((10, 0) if format.scale == torch.uint8 else (8, 9))
 
 
 def quantization_config(shapes: Iterable[tuple[str, Shape]], settings: WireSettings) -> dict[str, Any] | None:

@@ -13,9 +13,7 @@ from dataclasses import dataclass
 from pivot.region import Region
 from pivot.swap.errors import SwapError
 from pivot.swap.manifest import Shape
-
-VOCAB_PADDING = 64
-"""vLLM pads a vocabulary to a multiple of this before it cuts it (DEFAULT_VOCAB_PADDING_SIZE)."""
+from pivot.swap_options import VOCAB_PADDING
 
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 _LAST = re.compile(r"([^.]+)\.(weight|bias)$")

@@ -1,11 +1,13 @@
 """The swap that fits a policy: by bucket where it says what it holds, else of full tensors."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any, Protocol
 
 from torch import Tensor
 
-from pivot.swap.buckets import BucketSwap, ShardSource, SwapSettings
+from pivot.swap.buckets import AS_THEY_ARE, BucketSwap, ShardSource, SwapSettings
+from pivot.swap.keep import check_engine
 from pivot.swap.manifest import Manifest
 from pivot.swap.needs import EngineShape
 from pivot.swap.push import Gathered, SwapStats, WeightSink, WeightSource
@@ -44,6 +46,7 @@ def open_swap(
     tensor: int = 1,
     expert_parallel: bool = False,
     tensor_rank: int = 0,
+    quantization: Mapping[str, Any] | None = None,
 ) -> Swap:
     """Collective.
 
@@ -54,13 +57,18 @@ def open_swap(
         tensor: Ranks that share the engine of this rank.
         expert_parallel: Whether those ranks hold whole experts.
         tensor_rank: This rank's place among them.
+        quantization: `quantization_config` of the engine, where it loads FP8; None: it loads the policy's dtype.
 
     Raises:
-        SwapError: see `BucketSwap`.
+        SwapError: the engine expects other tensors in FP8 than come so; or see `BucketSwap`.
     """
-    if policy.shards() is None:
+    gathered, loaded = policy.shards() is None, quantization is not None
+    wire = replace(settings.wire, loaded=loaded) if loaded and not gathered else AS_THEY_ARE
+    check_engine(manifest.shapes.items(), wire, quantization)
+    if gathered:
         return Gathered(policy, manifest)
     engine = EngineShape(tensor, expert_parallel, *_counts(policy.hf_config))
+    settings = replace(settings, wire=replace(settings.wire, loaded=loaded))
     return BucketSwap(policy, manifest, engine, tensor_rank, settings)
 
 

@@ -59,5 +59,6 @@ def choose_wires(
                     f"tensor {name}: an engine needs {region} of it, which cuts through {format.name} blocks"
                 )
         whole = all(aligned(region, shape, format) for region in holders[name])
-        found[name] = Wire(dtype, format=format) if whole else Wire(dtype, late=format)
+        owners, receivers = (format, None) if whole else (None, format)
+        found[name] = Wire(dtype, owners, receivers, settings.loaded)
     return found

@@ -55,23 +55,24 @@ class ProbeResult:
     engine: float
     top1: float | None = None
 
-    def refused(self, limit: float) -> str | None:
-        """Why the engine cannot be said to serve the policy's weights: `max_gap` is over `limit` or not a number."""
-        if self.max_gap <= limit:
+    def refused(self, largest: float, mean: float = math.inf) -> str | None:
+        """Why the engine cannot be said to serve the policy's weights: a gap is over its limit or not a number."""
+        if self.max_gap <= largest and self.mean_gap <= mean:
             return None
         return (
             f"after the swap engine and policy disagree: sequence {self.sequence}, token {self.position}, "
             f"logprob {self.engine:.6f} in the engine, {self.policy:.6f} in the policy; "
-            f"largest gap {self.max_gap:.3g}, limit {limit:.3g}, mean {self.mean_gap:.3g} over {self.tokens} tokens"
+            f"largest gap {self.max_gap:.3g}, limit {largest:.3g}, mean {self.mean_gap:.3g} over {self.tokens} tokens, "
+            f"limit {mean:.3g}"
         )
 
-    def check(self, limit: float) -> None:
+    def check(self, largest: float) -> None:
         """Stops a run whose engine does not serve the policy's weights.
 
         Raises:
             SwapError: `refused` says why.
         """
-        if (reason := self.refused(limit)) is not None:
+        if (reason := self.refused(largest)) is not None:
             raise SwapError(reason)
 
     def metrics(self) -> dict[str, float]:
@@ -102,21 +103,19 @@ class Expected:
         return replace(compare(self.logprobs, rows, self.starts), top1=top1(self.logprobs, places))
 
 
-def probe(
-    policy: Trainer, engine: Scorer, sequences: Sequence[Sequence[int]], *, last: int | None = None
-) -> ProbeResult:
+def probe(policy: Trainer, engine: Scorer, sequences: Sequence[Sequence[int]]) -> ProbeResult:
     """Compares the logprobs that both give to the same tokens, at temperature 1; see `expect`."""
-    return expect(policy, sequences, last=last).compare(engine)
+    return expect(policy, sequences).compare(engine)
 
 
-def expect(policy: Trainer, sequences: Sequence[Sequence[int]], *, last: int | None = None) -> Expected:
+def expect(policy: Trainer, sequences: Sequence[Sequence[int]], starts: Sequence[int] | None = None) -> Expected:
     """The policy's logprobs of some sequences, at temperature 1.
 
     Args:
         policy: Its `logprobs` is collective: every rank probes the same sequences.
         sequences: Token ids, two or more a sequence, a few sequences.
-        last: Compare at most so many tokens, the last ones, of each sequence: they depend on every weight too, and
-            the policy needs logits only for them. None compares all but the first.
+        starts: Position of the first token of each that is compared, at least 1, where tokens before it are context;
+            None compares all but the first.
 
     Raises:
         ValueError: nothing to compare.
@@ -125,7 +124,7 @@ def expect(policy: Trainer, sequences: Sequence[Sequence[int]], *, last: int | N
 
     if not sequences or min(map(len, sequences)) < 2:
         raise ValueError("a probe needs sequences of at least two tokens")
-    starts = [max(1, len(sequence) - last) if last else 1 for sequence in sequences]
+    starts = [1] * len(sequences) if starts is None else list(starts)
     pairs = zip(sequences, starts, strict=True)
     [(logprobs, _)] = policy.logprobs([[PackedGroup.sequence(torch.tensor(tokens), start) for tokens, start in pairs]])
     ours = logprobs.split([len(tokens) - start for tokens, start in zip(sequences, starts, strict=True)])

@@ -119,9 +119,9 @@ class Transfer:
                 self._exchange(bucket)
             marks = self._read_headers(bucket, number)
             for step in bucket.steps:
-                if (found := self._take(step, marks)) is not None:
+                if found := self._take(step, marks):
                     done.add(step.name)
-                    yield step.name, found
+                    yield from found
                     del found
             self._packed.clear()
         self._problems += [f"tensor {name} did not come" for name in self._plan.needs if name not in done]
@@ -134,7 +134,7 @@ class Transfer:
         marks: dict[int, list[int]] = {}
         for step in bucket.steps:
             for copy in step.sends:
-                planes, mark = self._encoded(copy)
+                planes, mark = self._encoded(copy, sent=True)
                 with self.clock.phase("pack"):
                     into = self._plan.wires[copy.name].read(self._buffers.send, copy.offset, copy.region)
                     for place, plane in zip(into, planes, strict=True):
@@ -149,8 +149,8 @@ class Transfer:
                     self._buffers.send[start : start + len(header)] = torch.frombuffer(header, dtype=torch.uint8)
                 start += size
 
-    def _encoded(self, copy: Copy) -> tuple[tuple[Tensor, ...], int]:
-        """The planes of a part of this rank, and their fingerprint."""
+    def _encoded(self, copy: Copy, *, sent: bool) -> tuple[tuple[Tensor, ...], int]:
+        """The planes of a part of this rank, and their fingerprint, which a part that stays here does without."""
         known = self._packed.get((copy.name, copy.region))
         if known is not None:
             return known
@@ -161,7 +161,8 @@ class Transfer:
         mark = NOT_TAKEN
         if self._checked(copy.name):
             with self.clock.phase("fingerprint"):
-                mark = fingerprint(copy.name, copy.region, *planes)
+                if sent:
+                    mark = fingerprint(copy.name, copy.region, *planes)
                 if not wire.faithful(view, planes):
                     self._problems.append(f"tensor {copy.name}: {copy.region} was quantised to something else")
         return planes, mark
@@ -196,34 +197,34 @@ class Transfer:
             start += size
         return marks
 
-    def _take(self, step: Step, marks: Mapping[int, int]) -> Tensor | None:
-        """Takes what came of a tensor; the tensor once all of it is there."""
+    def _take(self, step: Step, marks: Mapping[int, int]) -> list[tuple[str, Tensor]]:
+        """Takes what came of a tensor; what an engine loads of it once all of it is there."""
         name = step.name
         if name not in self._plan.needs or not (step.takes or step.last):
-            return None
+            return []
         wire, whole = self._plan.wires[name], Region.whole(self._shapes[name])
         if wire == Wire(wire.dtype) and [copy.region for copy in step.takes] == [whole] and name not in self._open:
             [copy] = step.takes
             if copy.peer == self._plan.rank:  # ours as it is: nothing to put together
-                return self._count(name, self._held.view(name, whole))
+                return self._count(name, [(name, self._held.view(name, whole))])
         if name not in self._open:
             device = self._buffers.receive.device
             self._open[name] = Assembly(name, whole.shape, self._plan.needs[name], wire, device)
         assembly = self._open[name]
         for copy in step.takes:
             if copy.peer == self._plan.rank:
-                planes, mark = self._encoded(copy)
+                planes, mark = self._encoded(copy, sent=False)
             else:
                 planes, mark = wire.read(self._buffers.receive, copy.offset, copy.region), marks[copy.slot]
             if mark:  # 0: the slot of a part that was not sent
                 with self.clock.phase("assemble"):
                     assembly.put(copy.region, planes, None if mark == NOT_TAKEN else mark)
         if not step.last:
-            return None
+            return []
         del self._open[name]
         return self._count(name, self._finish(assembly))
 
-    def _finish(self, assembly: Assembly) -> Tensor:
+    def _finish(self, assembly: Assembly) -> list[tuple[str, Tensor]]:
         with self.clock.phase("fingerprint"):
             self._problems += [f"tensor {assembly.name}: {part} did not come" for part in assembly.missing()]
             self._problems += [f"tensor {assembly.name}: {part} came twice" for part in assembly.twice()]
@@ -233,11 +234,12 @@ class Transfer:
             ]
         self.checks += assembly.checks
         with self.clock.phase("assemble"):
-            made = assembly.tensor()
+            made = assembly.tensors()
         self.largest = max(self.largest, assembly.nbytes)
         return made
 
-    def _count(self, name: str, tensor: Tensor) -> Tensor:
+    def _count(self, name: str, loaded: list[tuple[str, Tensor]]) -> list[tuple[str, Tensor]]:
         self.tensors += 1
-        self.bytes += self._plan.needs[name].numel * tensor.element_size()
-        return tensor
+        (_, first), *scales = loaded
+        self.bytes += self._plan.needs[name].numel * first.element_size() + sum(scale.nbytes for _, scale in scales)
+        return loaded

@@ -36,11 +36,13 @@ class Wire:
         dtype: Of the policy's tensor.
         format: What its owners quantise it to; None: it goes as it is.
         late: What the receiver quantises it to, where owners cannot, for their parts cut through blocks.
+        loaded: Engines load values and scales; False: they load what those stand for, in the policy's dtype.
     """
 
     dtype: torch.dtype
     format: Format | None = None
     late: Format | None = None
+    loaded: bool = False
 
     @property
     def grid(self) -> tuple[int, int]:
@@ -94,8 +96,22 @@ class Wire:
         allowed = part.abs() / 16 + part.abs().max() / 224 * 2**-9
         return bool(((back - part).abs() <= allowed).all())
 
+    def loads(self, name: str) -> tuple[str, ...]:
+        """Under which names an engine loads the tensor `name`."""
+        format = self.format or self.late
+        return (name, format.scale_name(name)) if self.loaded and format else (name,)
+
+    def load(self, planes: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        """What an engine loads of the planes of a part, a tensor for each name."""
+        if not self.loaded or (self.format or self.late) is None:
+            return (self.decode(planes),)
+        if self.late is None:
+            return planes
+        quantised = quantise(planes[0], self.late)
+        return quantised.payload, quantised.scales
+
     def decode(self, planes: tuple[Tensor, ...]) -> Tensor:
-        """What an engine loads that computes in the policy's dtype: the tensor that the planes stand for."""
+        """The tensor that the planes stand for, in the policy's dtype."""
         if self.late is not None:
             return dequantise(quantise(planes[0], self.late), self.dtype)
         if self.format is None:

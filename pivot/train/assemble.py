@@ -1,16 +1,20 @@
 """From the configuration to the parts of a training program: layout, optimizer, Lightning Trainer with NeMo's logs."""
 
+import os
+from collections.abc import Mapping
 from pathlib import Path
 
 import lightning.pytorch as pl
+from lightning.fabric.plugins.environments import ClusterEnvironment, LightningEnvironment, TorchElasticEnvironment
 from nemo.utils.exp_manager import exp_manager
 
 from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.config import Config
 from pivot.policy import OptimizerSettings, Policy
 from pivot.policy.optimizer import Rule
-from pivot.train.callbacks import Checkpoints
-from pivot.train.logs import loggers
+from pivot.train.callbacks import Checkpoints, Stops
+from pivot.train.logs import OwnNumbers, loggers
 from pivot.train.retention import resume_point
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import MegatronStrategy
@@ -35,15 +39,25 @@ def schedule(config: Config, *, steps: int, default: str) -> Schedule:
     return Schedule(section.schedule or default, section.lr, section.warmup_steps, steps, section.min_lr_ratio)
 
 
-def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callback) -> pl.Trainer:
+def cluster(environment: Mapping[str, str] = os.environ) -> ClusterEnvironment:
+    """Where Lightning finds ranks: always torchrun's variables, or it would take Slurm's signals to itself."""
+    return TorchElasticEnvironment() if "RANK" in environment else LightningEnvironment()
+
+
+def build_trainer(config: Config, policy: Policy, running: Running, *, steps: int, line: pl.Callback) -> pl.Trainer:
     """Lightning's Trainer in NeMo's run directory, pointed at the newest whole checkpoint if there is one.
 
-    Collective: rank 0 picks the checkpoint for all.
+    Collective: rank 0 picks the checkpoint for all. The run directory is this program's from here on.
+
+    Raises:
+        UserError: another program has the run directory.
     """
     directory = Path(config.run.dir)
+    running.lock(directory)
     train = config.train
     trainer = pl.Trainer(
-        strategy=MegatronStrategy(policy, background=train.checkpoint_async),
+        strategy=MegatronStrategy(policy, background=train.checkpoint_async, fence=running.check_lock),
+        plugins=[cluster()],
         devices=ranks.size_on_node(),
         num_nodes=ranks.size() // ranks.size_on_node(),
         max_steps=steps,
@@ -57,6 +71,8 @@ def build_trainer(config: Config, policy: Policy, *, steps: int, line: pl.Callba
         enable_model_summary=False,
         use_distributed_sampler=False,
         callbacks=[
+            OwnNumbers(),
+            Stops(running, policy),
             line,
             Checkpoints(
                 directory / "checkpoints",

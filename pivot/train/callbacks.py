@@ -6,6 +6,9 @@ from typing import Any, Protocol
 
 import lightning.pytorch as pl
 
+from pivot.attempt.running import Stopped
+from pivot.attempt.timing import Timing
+from pivot.train.boundary import Boundary, boundary
 from pivot.train.retention import best_step, prune, write_score
 
 DRAIN = 60.0  # seconds that a program which ends on an error gives a running save
@@ -14,8 +17,21 @@ DRAIN = 60.0  # seconds that a program which ends on an error gives a running sa
 class Saving(Protocol):
     """What `Checkpoints` needs of a policy."""
 
+    @property
+    def save_seconds(self) -> float | None: ...
     def finish_save(self, *, wait: bool = True) -> bool: ...
     def drain_save(self, seconds: float) -> None: ...
+    def random_state(self) -> bytes: ...
+
+
+class Attempt(Protocol):
+    """What callbacks need of `pivot.attempt.Running`."""
+
+    @property
+    def timing(self) -> Timing: ...
+    def agree(self) -> None: ...
+    def beat(self, phase: str) -> None: ...
+    def keep_sigterm(self) -> None: ...
 
 
 class Checkpoints(pl.Callback):
@@ -24,6 +40,9 @@ class Checkpoints(pl.Callback):
     A checkpoint appears under its name only when it is whole (the policy writes it aside and renames it), and others
     go after that, so a kill at any instant leaves one to resume from. When the policy writes in the background, a
     save that failed ends the run at the next step, with its reason; a new save and the end of training wait for it.
+
+    A run that is asked to stop leaves a checkpoint of its last complete step, if there is none yet. A step that was
+    given up leaves no trace: what is saved is the state at the end of the one before.
 
     The score of a checkpoint is what validation measures on its very weights, if its step validates; of a metric that
     is not `validation/…`, the newest value. `scores.json` beside the checkpoints outlives a kill.
@@ -48,15 +67,15 @@ class Checkpoints(pl.Callback):
         self._last = last
         self._saved: int | None = None  # step of the newest save
         self._pending = False  # it is not known to be whole yet
+        self._complete: Boundary | None = None  # the state of the last complete step of this attempt
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         step = trainer.global_step
         self._settle(trainer, wait=False)
+        self._complete = boundary(trainer, self._policy)
         if step % self._every and step != self._last:
             return
-        self._settle(trainer, wait=True)
-        trainer.save_checkpoint(self._directory / f"step-{step:06d}")
-        self._saved, self._pending = step, True
+        self._save(trainer, self._complete)
         self._score(trainer, validated=False)
         self._settle(trainer, wait=False)
 
@@ -68,9 +87,20 @@ class Checkpoints(pl.Callback):
     def on_train_end(self, trainer: pl.Trainer, *_: Any) -> None:
         self._settle(trainer, wait=True)
 
-    def on_exception(self, *_: Any) -> None:
+    def on_exception(self, trainer: pl.Trainer, module: pl.LightningModule, exception: BaseException) -> None:
         """The program is about to end: what is half written may still become whole."""
-        self._policy.drain_save(DRAIN)
+        if not isinstance(exception, Stopped):
+            self._policy.drain_save(DRAIN)
+            return
+        if self._complete is not None and self._complete.step != self._saved:
+            self._save(trainer, self._complete)
+        self._settle(trainer, wait=True)
+        exception.step = trainer.global_step
+
+    def _save(self, trainer: pl.Trainer, state: Boundary) -> None:
+        self._settle(trainer, wait=True)
+        trainer.save_checkpoint(self._directory / f"step-{state.step:06d}", storage_options=state)
+        self._saved, self._pending = state.step, True
 
     def _settle(self, trainer: pl.Trainer, *, wait: bool) -> None:
         """Once the pending save is whole on every rank, drop what need not be kept."""
@@ -91,8 +121,36 @@ class Checkpoints(pl.Callback):
             print(f"  best so far by {name}: {value:.4f} at step {self._saved}", flush=True)
 
 
+class Stops(pl.Callback):
+    """Between steps and before validations: whether to stop; how long steps and saves take; what the program does."""
+
+    def __init__(self, attempt: Attempt, policy: Saving) -> None:
+        self._attempt = attempt
+        self._policy = policy
+        self._start = 0.0
+
+    def on_train_start(self, *_: Any) -> None:
+        self._attempt.keep_sigterm()
+
+    def on_train_batch_start(self, trainer: pl.Trainer, *_: Any) -> None:
+        self._attempt.agree()
+        self._attempt.beat("train")
+        self._start = time.perf_counter()
+        # Lightning counts one step less for its loggers whenever it resumes from a checkpoint of within a step
+        trainer.fit_loop.epoch_loop._batches_that_stepped = trainer.global_step
+
+    def on_train_batch_end(self, *_: Any) -> None:
+        self._attempt.timing.stepped(time.perf_counter() - self._start)
+        if self._policy.save_seconds is not None:
+            self._attempt.timing.saved(self._policy.save_seconds)
+
+    def on_validation_start(self, *_: Any) -> None:
+        self._attempt.agree()
+        self._attempt.beat("validate")
+
+
 class StepLine(pl.Callback):
-    """One line a step: how far, the reward, the split of the groups, the probe, the seconds."""
+    """One line a step: how far, the reward, the split of the groups, the gap of engine and policy, the seconds."""
 
     def __init__(self, steps: int) -> None:
         self._steps = steps
@@ -100,12 +158,12 @@ class StepLine(pl.Callback):
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         seen = {name: float(value) for name, value in trainer.callback_metrics.items()}
         if trainer.is_global_zero:
+            gap = seen["logprob_gap_max"] if seen["trained_tokens"] else float("nan")  # Lightning keeps old values
             seconds = sum(value for name, value in seen.items() if name.startswith("seconds/"))
             print(
                 f"step {trainer.global_step:4d}/{self._steps}  reward {seen['reward_mean']:.3f}"
                 f"  all-0 {seen['groups/all0']:.0%} mixed {seen['groups/mixed']:.0%} all-1 {seen['groups/all1']:.0%}"
-                f"  grad {seen['grad_norm']:.3f}  gap {seen.get('probe_gap_max', float('nan')):.1e}"
-                f"  {seconds:.1f} s",
+                f"  grad {seen['grad_norm']:.3f}  gap {gap:.1e}  {seconds:.1f} s",
                 flush=True,
             )
 

@@ -1,5 +1,6 @@
 """The PivotRL training step, as a LightningModule. `training_step` is the algorithm; the rest serves it."""
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -7,30 +8,32 @@ from typing import Any
 import lightning.pytorch as pl
 import torch
 
-from pivot import ranks
+from pivot.attempt.running import Running
 from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Completion, Engine, Sampling
 from pivot.shares import Shares, once, sampling_costs
-from pivot.swap import Expected, Manifest, Swap, agree, blame, check_versions, expect, marks
+from pivot.swap import Expected, Manifest, Swap, agree, blame, check_versions, marks
 from pivot.train.memory import Memory, State
 from pivot.train.monitor import reward_stats
+from pivot.train.probing import Replicas, Scored, chosen, expect_shared
 from pivot.train.refill import Draw, Quota, at_once, draw_stats, in_waves
 from pivot.train.replay import missing_routes, replay_gap
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
 
-PROBE_TOKENS = 128
-"""Tokens of a sequence that a probe compares; all of them would need logits for a whole long history."""
+WAKE_TOKENS = 128
+"""Tokens of a prompt that a probe compares where there are no samples yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class StepSettings:
     """What a step needs to know beyond its parts.
 
-    `probe_always`: every time the engine is woken, for one whose sleep is not to be trusted.
+    `probe_always`: every time the engine is woken, for one whose sleep is not to be trusted. `probe_limits`: of the
+    largest and the mean difference of logprobs.
     """
 
     seed: int
@@ -44,7 +47,7 @@ class StepSettings:
     probe_every: int
     probe_always: bool
     probe_sequences: int
-    probe_limit: float
+    probe_limits: tuple[float, float]
 
 
 class PivotModule(pl.LightningModule):
@@ -61,6 +64,7 @@ class PivotModule(pl.LightningModule):
         scorer: Scorer,
         grpo: Grpo,
         settings: StepSettings,
+        running: Running,
     ) -> None:
         super().__init__()
         self.automatic_optimization = False
@@ -73,11 +77,13 @@ class PivotModule(pl.LightningModule):
         self.scorer = scorer
         self.grpo = grpo
         self.settings = settings
-        self.clock = Clock()
+        self.running = running
+        self.clock = Clock(running.beat)
 
     def training_step(self, turns: list[Turn], batch_idx: int) -> None:
         """One step: sample with the current weights, verify, update, swap the new weights into the engine."""
-        step = self.global_step
+        step, started = self.global_step, time.perf_counter()
+        self.clock.take()  # of a validation
         draw, stats = self.draw(turns, step)
         self.memory.enter(State.TRAINING)
         stats |= self.routes(draw.batch, step)
@@ -85,9 +91,11 @@ class PivotModule(pl.LightningModule):
             lr = self.settings.schedule.rate(step)
             reference = self.reference if due(step, self.settings.kl_every) else None
             stats |= self.optimizers().step(lambda: update(self.policy, reference, draw.batch, self.grpo, lr))
-        wanted = self.settings.probe_always or due(step, self.settings.probe_every)
-        stats |= self.refresh(step + 1, probed(draw.batch) if wanted else [])
-        self.report({"lr": lr} | stats | reward_stats(draw.groups))
+        if self.running.asked() is None:  # else the engine needs these weights no more
+            wanted = self.settings.probe_always or due(step, self.settings.probe_every)
+            stats |= self.refresh(step + 1, probed(draw.batch) if wanted else [])
+        stats |= {"lr": lr} | reward_stats(draw.groups)
+        self.report(stats | self.spent(time.perf_counter() - started, stats.get("trained_tokens")))
 
     def draw(self, turns: Sequence[Turn], step: int) -> tuple[Draw, dict[str, float]]:
         """The groups of a step: of its own pivots, and of the spare ones behind them (`pivot.train.refill`)."""
@@ -109,8 +117,12 @@ class PivotModule(pl.LightningModule):
         with self.clock.phase("generate"):
             samples = self.sample(mine, size, step)
         with self.clock.phase("verify"):
-            groups = shares.gather(verify(mine, samples, self.scorer) if self.engine.placement.first else [])
-        return self.fresh(groups)
+            scored = verify(mine, samples, self.scorer) if self.engine.placement.first else []
+        with self.clock.phase("generate"):  # goes on until the slowest replica is done
+            self.running.agree()
+        with self.clock.phase("gather"):  # histories stay where they are
+            drawn = shares.gather([(group.samples, group.verdicts) for group in scored])
+        return self.fresh([Group(turn, *seen) for turn, seen in zip(turns, drawn, strict=True)])
 
     def rollout_until(self, turns: Sequence[Turn], step: int) -> list[Group]:
         """As `rollout`, but every rank stops when as many of its groups have variance as it has of the step's own."""
@@ -125,6 +137,7 @@ class PivotModule(pl.LightningModule):
         self.engine.forget_prefixes()
         with self.clock.phase("generate"):
             self.sample([*own, *spare], size, step, quota)
+        self.running.agree()
         return self.fresh(once(quota.groups, self.engine.placement))
 
     def shares(self, turns: Sequence[Turn], size: int) -> Shares:
@@ -135,10 +148,12 @@ class PivotModule(pl.LightningModule):
     def sample(
         self, turns: Sequence[Turn], size: int, step: int, enough: Quota | None = None
     ) -> list[list[Completion]]:
-        """Samples of this replica's turns, until there are enough."""
+        """Samples of this replica's turns, until there are enough, or the program is to stop."""
         seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in turns]
         prompts = [list(turn.prompt) for turn in turns]
-        return self.engine.sample(prompts, seeds, size, self.settings.sampling, enough=enough)
+        return self.engine.sample(
+            prompts, seeds, size, self.settings.sampling, enough=enough, give_up=self.running.wanted
+        )
 
     def fresh(self, groups: list[Group]) -> list[Group]:
         """The groups, if they were drawn with the weights of this moment."""
@@ -153,27 +168,26 @@ class PivotModule(pl.LightningModule):
                 stats |= replay_gap(self.policy, groups, self.settings.probe_sequences, self.grpo.temperature)
         return stats
 
-    def refresh(self, version: int, sequences: Sequence[Sequence[int]]) -> dict[str, float]:
+    def refresh(self, version: int, scored: Sequence[Scored]) -> dict[str, float]:
         """Collective: the policy's weights into every engine, under a version that each sample will carry.
 
-        Then both must agree on the logprobs of the sequences, if there are any, or the run stops.
+        Then both must agree on the logprobs of some tokens, if there are any, or the run stops.
         """
         self.memory.enter(State.SWAPPING)
         with self.clock.phase("swap"):
             stats = self.weights.push(self.engine, str(version)).metrics()
         with self.clock.phase("probe"):
-            sequences = sequences[: self.settings.probe_sequences]
-            expected = expect(self.policy, sequences, last=PROBE_TOKENS) if sequences else None
+            scored = chosen(scored, self.settings.probe_sequences, self.engine.placement.replicas)
+            expected = expect_shared(self.policy, scored) if scored else None
         self.memory.enter(State.GENERATING)
         return stats | (self.probe(expected) if expected is not None else {})
 
     def probe(self, expected: Expected) -> dict[str, float]:
-        """What the policy said before it went away, against what the engine says."""
+        """What the policy said before it went away, against what the engines say."""
         with self.clock.phase("probe"):
-            result = expected.compare(self.engine)
-            refused = result.refused(self.settings.probe_limit)
-            if any(ranks.gather([refused is not None])):
-                agree(f"{refused or 'here they agree'}; {self.blame()}")
+            result = expected.compare(Replicas(self.engine))
+            if (refused := result.refused(*self.settings.probe_limits)) is not None:
+                agree(f"{refused}; {self.blame()}")
         return result.metrics()
 
     def blame(self) -> str:
@@ -185,7 +199,9 @@ class PivotModule(pl.LightningModule):
     def wake(self, turns: Sequence[Turn]) -> None:
         """At the start (the engine has dummy weights) and after a checkpoint the engine sleeps: see that it samples."""
         if self.memory.state is not State.GENERATING:
-            prompts = [turn.prompt for turn in turns if len(turn.prompt) > 1]
+            prompts = [
+                (list(turn.prompt), max(1, len(turn.prompt) - WAKE_TOKENS)) for turn in turns if len(turn.prompt) > 1
+            ]
             self.refresh(self.global_step, prompts if self.settings.probe_always else [])
 
     def rest(self) -> None:
@@ -204,14 +220,16 @@ class PivotModule(pl.LightningModule):
     def on_fit_end(self) -> None:
         self.rest()
 
+    def spent(self, seconds: float, trained: float | None) -> dict[str, float]:
+        """Where the seconds of a step went, by phase and by what moved memory, and trained tokens a second."""
+        phases = self.clock.take()
+        phases["other"] = seconds - sum(phases.values())
+        rate = {} if trained is None else {"tokens_per_second": trained / phases["train"]}
+        return {f"seconds/{name}": value for name, value in phases.items()} | rate | self.memory.take()
+
     def report(self, values: dict[str, float]) -> None:
-        """To every logger: `values`, the seconds of each phase, and tokens a second of training."""
-        seconds = self.clock.take()
-        if seconds.get("train") and "trained_tokens" in values:
-            values = values | {"tokens_per_second": values["trained_tokens"] / seconds["train"]}
-        times = {f"seconds/{name}": value for name, value in seconds.items()} if "lr" in values else {}
-        times |= self.memory.take() if "lr" in values else {}
-        self.log_dict({name: torch.tensor(float(value)) for name, value in (values | times).items()}, batch_size=1)
+        """To every logger."""
+        self.log_dict({name: torch.tensor(float(value)) for name, value in values.items()}, batch_size=1)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Turns are token ids for the engine; the policy moves what it trains on."""
@@ -226,6 +244,15 @@ def due(step: int, every: int) -> bool:
     return every > 0 and step % every == 0
 
 
-def probed(groups: Sequence[Group]) -> list[list[int]]:
-    """Sequences that a probe may score: each pivot with the first of its actions."""
-    return [[*group.turn.prompt, *group.samples[0].token_ids] for group in groups if group.samples]
+def probed(groups: Sequence[Group]) -> list[Scored]:
+    """What a probe may score: of each pivot the longest of its actions, the cheapest ones first.
+
+    That is those with the most action for all their tokens: an engine computes the whole history for it.
+    """
+    longest = [
+        (group.turn.prompt, max((sample.token_ids for sample in group.samples), key=len))
+        for group in groups
+        if group.samples
+    ]
+    longest.sort(key=lambda one: len(one[0]) / len(one[1]))
+    return [([*prompt, *action], len(prompt)) for prompt, action in longest]

@@ -1,5 +1,6 @@
 """What the `optimizer` section of a configuration may hold; free of torch, for it is read before anything heavy."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -30,6 +31,26 @@ class OptimizerSection:
     rules: list[ParameterRule] = field(default_factory=list)
     distributed: bool = False
     offload: float = 0.0
+
+
+EXACT_LIMITS = 1e-3, 1e-3
+ROUNDED_LIMITS = math.inf, 0.2
+
+
+def probe_limits(largest: float | None, mean: float | None, *, dtype: str, fp8: str | None) -> tuple[float, float]:
+    """The largest and the mean difference of logprobs that a probe after a swap allows.
+
+    Where weights are rounded a token in thousands goes to another expert, and its logprob anywhere: there the largest
+    difference says nothing, and the mean does.
+
+    Args:
+        largest: `train.probe_limit`.
+        mean: `train.probe_mean_limit`.
+        dtype: `model.dtype`.
+        fp8: `swap.fp8`.
+    """
+    limits = EXACT_LIMITS if dtype == "float32" and fp8 is None else ROUNDED_LIMITS
+    return (limits[0] if largest is None else largest, limits[1] if mean is None else mean)
 
 
 def rules(section: OptimizerSection) -> list[tuple[str, Any, bool, str]]:

@@ -8,6 +8,7 @@ import torch
 from lightning.pytorch.strategies import DDPStrategy
 
 from pivot.policy import Policy
+from pivot.train.boundary import Boundary
 
 KEPT = ("epoch", "global_step", "pytorch-lightning_version", "loops", "callbacks")
 
@@ -19,17 +20,21 @@ class MegatronStrategy(DDPStrategy):
     Lightning's own loop, callback and loader state beside it as JSON.
     """
 
-    def __init__(self, policy: Policy, *, background: bool = False, **kwargs: Any) -> None:
+    def __init__(
+        self, policy: Policy, *, background: bool = False, fence: Callable[[], None] = lambda: None, **kwargs: Any
+    ) -> None:
         """See the class.
 
         Args:
             policy: what is trained.
             background: checkpoints are written while training goes on (`Checkpoints` waits for them).
+            fence: called on rank 0 before a checkpoint appears; a RuntimeError keeps it from appearing.
             **kwargs: of DDPStrategy.
         """
         super().__init__(**kwargs)
         self._policy = policy
         self._background = background
+        self._fence = fence
 
     def configure_ddp(self) -> None:
         """The policy is not a module of Lightning's, so there is nothing to wrap."""
@@ -38,14 +43,23 @@ class MegatronStrategy(DDPStrategy):
         return {}
 
     def save_checkpoint(
-        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Any | None = None
+        self, checkpoint: dict[str, Any], filepath: str | Path, storage_options: Boundary | None = None
     ) -> None:
         """Collective: every rank writes its shards below `filepath`, at once or in the background.
+
+        Args:
+            checkpoint: Lightning's state of now.
+            filepath: Of the checkpoint.
+            storage_options: The state to write in its place, with the random states of its moment: that of the last
+                complete step, when the one after it is given up before it has changed the policy.
 
         Raises:
             CheckpointError: this save or the one before it failed, with the reason.
         """
-        self._policy.save(Path(filepath), {key: checkpoint[key] for key in KEPT}, background=self._background)
+        kept, random = {key: checkpoint[key] for key in KEPT}, None
+        if storage_options is not None:
+            kept, random = storage_options.kept, storage_options.random
+        self._policy.save(Path(filepath), kept, background=self._background, random=random, fence=self._fence)
 
     def load_checkpoint(self, checkpoint_path: str | Path, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Collective: restores policy, optimizer and RNG; returns what Lightning restores itself.

@@ -2,7 +2,7 @@
 
 import json
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -48,9 +48,11 @@ class Model:
     parse: ParseAction
     sampling: Sampling
     seed: int
+    begins: Callable[[str], None] = lambda what: None  # told whenever the model is asked
 
     def say(self, dialogs: Sequence[tuple[Sequence[Message], Sequence[Tool]]]) -> list[str | None]:
         """One completion a dialog; None where the history is too long, or the token limit cut the answer off."""
+        self.begins("evaluate")
         room = self.prompts.room(self.engine.max_model_len, self.sampling.max_tokens)
         prompts = [self._prompt(messages, tools, room) for messages, tools in dialogs]
         fits = {i: prompt for i, prompt in enumerate(prompts) if prompt is not None}

@@ -20,10 +20,11 @@ from pivot.layout import Layout  # noqa: E402
 from pivot.policy import Policy, initialize  # noqa: E402
 from pivot.region import Region  # noqa: E402
 from pivot.rollout import Engine, Placement  # noqa: E402
-from pivot.swap import BucketSwap, EngineShape, Manifest, SwapSettings, open_swap, probe  # noqa: E402
+from pivot.swap import BucketSwap, EngineShape, Manifest, SwapSettings, open_swap  # noqa: E402
 from pivot.swap.fingerprint import _weights  # noqa: E402
 from pivot.swap.formats import FORMATS  # noqa: E402
 from pivot.swap.keep import WireSettings  # noqa: E402
+from pivot.train.probing import Replicas, expect_shared  # noqa: E402
 from tests.parity.swap_workers import CONTEXT, GREEDY, prompts  # noqa: E402
 from tests.parity.workers import LiveBytes  # noqa: E402
 
@@ -71,7 +72,7 @@ def engines(
         for step in range(3):
             move(policy, step)
             stats = swap.push(engine, f"{number}.{step}")
-        checked = probe(policy, engine, asked)
+        checked = expect_shared(policy, [(tokens, 1) for tokens in asked]).compare(Replicas(engine))
         drawn = engine.sample(asked, [0] * 6, 1, GREEDY)
         scores = engine.score(asked)
         exported = scratch / str(number)

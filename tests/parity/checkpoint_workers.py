@@ -14,6 +14,7 @@ from typing import Any
 import torch.distributed as dist
 from torch import Tensor
 
+from pivot.attempt.lock import Replaced
 from pivot.layout import Layout
 from pivot.policy import CheckpointError, OptimizerSettings, Policy
 from pivot.train.retention import prune, resume_point
@@ -101,6 +102,7 @@ def fail_and_wait(path: Path, samples: Samples, folder: Path) -> dict[str, Any]:
     policy = workers.build(path, Layout(tensor=2, expert=2))
     policy.save(folder / "good", {"step": 0})
     told = [save_without_room(policy, samples, folder, background=background) for background in (False, True)]
+    told += [[save_replaced(policy, folder, background=background)] for background in (False, True)]
     left = sorted(found.name for found in folder.iterdir())
     dist.barrier()
     losses = []
@@ -126,6 +128,31 @@ def save_without_room(policy: Policy, samples: Samples, folder: Path, *, backgro
     resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
     told.append(f"finished afterwards: {policy.finish_save()}")  # a failure is told once
     return told
+
+
+def save_replaced(policy: Policy, folder: Path, *, background: bool) -> str:
+    """What is said when rank 0 finds that it may not publish any more."""
+
+    def fence() -> None:
+        raise Replaced("this attempt has been replaced by process 1")
+
+    try:
+        policy.save(folder / "good", {"step": 1}, background=background, fence=fence)
+        policy.finish_save()
+    except CheckpointError as error:
+        return str(error)
+    return ""
+
+
+def load_anothers(path: Path, other: Path, folder: Path) -> str:
+    """What is said about the checkpoint of another model."""
+    workers.build(other, Layout()).save(folder / "other", {})
+    policy = workers.build(path, Layout())
+    try:
+        policy.load(folder / "other")
+    except CheckpointError as error:
+        return str(error)
+    return ""
 
 
 def digest(policy: Policy) -> str:

@@ -172,7 +172,7 @@ def others(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Reference]:
 def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Random weights of an MoE of 29 MB, of which the largest matrix of a layer with all its experts is 2 MB."""
     from pivot.policy import hf
-    from pivot.policy.model import read_shape
+    from pivot.shape import read_shape
 
     path = tmp_path_factory.mktemp("large")
     config = {

@@ -104,8 +104,8 @@ def _on_the_way(policy: Policy, manifest: Manifest) -> list[tuple[str, str, str]
     swap.push(sink, "good")
     original, exchange, put = Transfer._encoded, dist.all_to_all_single, Assembly.put
 
-    def skipping(self: Transfer, copy: Copy) -> Planes:
-        planes, mark = original(self, copy)
+    def skipping(self: Transfer, copy: Copy, *, sent: bool) -> Planes:
+        planes, mark = original(self, copy, sent=sent)
         return planes, 0 if copy.name == EXPERT.format(5) else mark
 
     def corrupting(receive: Tensor, *rest: Any) -> None:
@@ -144,8 +144,8 @@ def _of_scales(policy: Policy, manifest: Manifest) -> list[tuple[str, str, str]]
         planes = encode(self, part)
         return (planes[0], 2 * planes[1]) if len(planes) == 2 else planes
 
-    def later(self: Transfer, copy: Copy) -> Planes:
-        planes, mark = encoded(self, copy)
+    def later(self: Transfer, copy: Copy, *, sent: bool) -> Planes:
+        planes, mark = encoded(self, copy, sent=sent)
         return ((planes[0], 2 * planes[1]) if copy.name == EXPERT.format(5) and len(planes) == 2 else planes), mark
 
     found = []
@@ -201,8 +201,8 @@ def _of_tensor_ranks(policy: Policy, manifest: Manifest) -> list[tuple[str, str,
     swap = BucketSwap(policy, manifest, EngineShape(), 0, SwapSettings())
     encoded = Transfer._encoded
 
-    def silent(self: Transfer, copy: Copy) -> Planes:
-        planes, mark = encoded(self, copy)
+    def silent(self: Transfer, copy: Copy, *, sent: bool) -> Planes:
+        planes, mark = encoded(self, copy, sent=sent)
         return planes, 0 if ranks.rank() == 1 else mark
 
     Transfer._encoded = silent  # type: ignore[method-assign]

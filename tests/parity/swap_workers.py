@@ -149,6 +149,10 @@ def sampling(path: Path) -> dict[str, Any]:
 
     result["interrupted"] = message(lambda: engine.sample(prompts(9), [0] * 9, 2, HOT, stop))
     result["after interruption"] = engine.sample(asked, seeds, 4, HOT)
+    looks = iter(range(100))
+    result["given up"] = engine.sample(asked, seeds, 4, HOT, give_up=lambda: next(looks) == 3)
+    result["looks"] = next(looks)
+    result["after giving up"] = engine.sample(asked, seeds, 4, HOT)
 
     full = prompts(1, CONTEXT)[0][: CONTEXT - 1]
     result["last token"] = engine.sample([full], [0], 1, HOT)[0][0]
@@ -274,10 +278,10 @@ def tied(path: Path) -> dict[str, Any]:
     cpu.repack_tied_head = lambda model: None  # vLLM's own: the head keeps its packed copy of the old embedding
     policy.move(1)
     send("stale head")
-    result["stale head"] = message(lambda: probe(policy, engine, asked, last=8).check(1e-3))
+    result["stale head"] = message(lambda: probe(policy, engine, asked).check(1e-3))
     cpu.repack_tied_head = repack
     send("good again")
-    result["good again"] = message(lambda: probe(policy, engine, asked, last=8).check(1e-4))
+    result["good again"] = message(lambda: probe(policy, engine, asked).check(1e-4))
     return result
 
 

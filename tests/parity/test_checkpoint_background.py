@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 
+from pivot.demo.run import CHECKPOINT
 from pivot.layout import Layout
 from pivot.policy import OptimizerSettings, verify
 from tests.parity.conftest import Reference
@@ -117,12 +118,23 @@ def test_a_failed_save_is_told_on_every_rank_and_a_new_one_waits_for_the_running
     """After a save without room, what was there is there and nothing else; then four saves follow each other."""
     for found in run("fail_and_wait", 2, moe, folder=tmp_path):
         line = f"{tmp_path}/failed could not be written: [Errno 27] File too large (rank 1)"
-        assert found["told"] == [[line, "finished afterwards: True"]] * 2
+        assert found["told"][:2] == [[line, "finished afterwards: True"]] * 2
+        replaced = f"{tmp_path}/good could not be written: this attempt has been replaced by process 1 (rank 0)"
+        assert found["told"][2:] == [[replaced]] * 2
         assert found["left"] == ["good"]
         assert found["extra"] == {"step": 3}
         assert found["again"] == found["losses"][3]
         assert len(set(found["losses"])) == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0", "1", "2", "3", "good"]
+    assert verify(tmp_path / "good")["extra"] == {"step": 0}
     manifests = [verify(tmp_path / name) for name in ("0", "1", "2", "3")]
     assert [manifest["extra"]["step"] for manifest in manifests] == [0, 1, 2, 3]
     assert len({manifest["files"]["model/__0_0.distcp"]["sha256"] for manifest in manifests}) == 4
+
+
+def test_the_checkpoint_of_another_model_is_refused_with_the_fix(moe: Reference, tmp_path: Path) -> None:
+    [said] = launch(WORKERS, "load_anothers", 1, path=moe.path, other=CHECKPOINT, folder=tmp_path)
+    assert said.startswith(
+        f"{tmp_path}/other is of another model than this one: set another run.dir, or model.path to its own ("
+    )
+    assert "\n" not in said

@@ -9,6 +9,10 @@ import pytest
 import torch
 
 from pivot.layout import Layout
+from pivot.ops.plan.hardware import DEVICES
+from pivot.ops.plan.job import Engines, Exchange, Job, Training, Work
+from pivot.ops.plan.memory import of_stage
+from pivot.ops.plan.model import find
 from tests.parity.conftest import Reference
 from tests.parity.launch import launch
 
@@ -75,14 +79,24 @@ def test_moving_twice_is_refused(found: Found) -> None:
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_moments_and_copies_are_all_of_the_optimizer_and_none_of_the_model(found: Found, case: str) -> None:
+def test_bytes_are_those_of_a_plan(found: Found, moe: Reference, case: str) -> None:
+    options = CASES[case]
+    training = Training(
+        itemsize=2 if options.get("dtype") is torch.bfloat16 else 4,
+        frozen_router=options.get("freeze_router", False),
+        distributed=options.get("distributed", False),
+        reference=True,
+    )
+    parts = of_stage(planned(moe.path, options["layout"], training), 0).parts
+    said = [parts[name][0] for name in ("weights", "gradients", "optimizer", "start policy")]
     for rank in found:
-        parameters, gradients, optimizer, _ = rank[case]["trips"][-1]["before"]
-        if case == "float32":  # two moments; the parameters it works on are the model's own
-            assert 2 * 0.9 * parameters < optimizer < 2 * 1.1 * parameters
-            assert gradients == pytest.approx(parameters, rel=0.05)
-        if case == "bfloat16":  # two moments and a copy, in fp32, of what is trained
-            assert 6 * 0.9 * parameters < optimizer < 6 * 1.1 * parameters
-            assert gradients == pytest.approx(2 * parameters, rel=0.05)
-        if case == "distributed bfloat16":  # half of that on each of two data-parallel ranks
-            assert 3 * 0.9 * parameters < optimizer < 3 * 1.1 * parameters
+        parameters, gradients, optimizer, reference = rank[case]["trips"][-1]["before"]
+        assert [parameters, gradients, optimizer, reference] == pytest.approx(said, rel=0.01)
+
+
+def planned(path: Path, layout: Layout, training: Training) -> Job:
+    """Two ranks that nothing else runs on."""
+    return Job(
+        find(str(path)), DEVICES["cpu"], 2, 2, layout, Engines(1, False, 0, 0, 1, 64), training,
+        Work(1, 2, 32, 8, 8), Exchange(1 << 20, 4, 0.0),
+    )  # fmt: skip

@@ -16,9 +16,9 @@ from pivot.layout import Layout
 from pivot.policy import hf, initialize
 from pivot.policy.hf_write import ShardWriter
 from pivot.policy.logprobs import vocab_parallel_logprobs
-from pivot.policy.model import check_layout, read_config, read_shape
 from pivot.policy.packing import PackedGroup, pack
 from pivot.policy.segments import Block
+from pivot.shape import check_layout, read_config, read_shape
 from tests.parity.conftest import Reference
 
 CONFIG: dict[str, Any] = {

@@ -17,7 +17,7 @@ WORK = Path(__file__).with_name("server_workers.py")
 @pytest.mark.slow
 def test_a_server_draws_what_the_engine_draws(tmp_path: Path) -> None:
     for module in PACKAGES:
-        pytest.importorskip(module, reason="a package of vLLM's server that `make install` leaves out")
+        pytest.importorskip(module, reason="a package of vLLM's server")
     make_checkpoint(tmp_path / "model")
     found = launch(WORK, "both", 1, timeout=900, path=tmp_path / "model", log=tmp_path / "server.log")[0]
     for served, drawn in zip(found["served"], found["drawn"], strict=True):

@@ -37,7 +37,7 @@ def test_logprobs_are_hugging_faces(sampled: dict[str, Any]) -> None:
 def test_a_sample_depends_on_its_seed_alone(sampled: dict[str, Any]) -> None:
     drawn = [[c.token_ids for c in group] for group in sampled["drawn"]]
     assert len({ids for group in drawn for ids in group}) == 24  # all differ
-    for other in ("alone", "reversed", "after interruption"):
+    for other in ("alone", "reversed", "after interruption", "after giving up"):
         assert [[c.token_ids for c in group] for group in sampled[other]] == drawn, other
 
 
@@ -68,6 +68,10 @@ def test_prompts_that_do_not_fit(sampled: dict[str, Any]) -> None:
 
 def test_an_interrupted_call_leaves_nothing_running(sampled: dict[str, Any]) -> None:
     assert sampled["interrupted"] == "RuntimeError: interrupted"
+    assert sampled["looks"] == 4  # one a step of the engine
+    assert [] in sampled["given up"]
+    for group, whole in zip(sampled["given up"], sampled["drawn"], strict=True):
+        assert [c.token_ids for c in group] in ([], [c.token_ids for c in whole])
 
 
 def test_a_closed_engine_says_so(sampled: dict[str, Any]) -> None:

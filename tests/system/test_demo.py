@@ -17,6 +17,7 @@ def test_the_summary_holds_what_it_promises(demo: Path) -> None:
     assert 0 < mine["selected"] <= mine["mixed"]
     assert summary["train"]["steps"] == 4
     assert 0 <= summary["train"]["logprob_gap_max"] < 1e-4
+    assert 0 < summary["train"]["generate_and_train_share"] < 1
     for domain in ("in_domain", "ood"):
         assert 0 <= summary["eval"][domain]["base"] <= 1
         assert 0 <= summary["eval"][domain]["pivotrl"] <= 1
@@ -48,13 +49,14 @@ def test_metrics_are_logged(demo: Path) -> None:
     rows = read_metrics(demo / "train" / "logs")
     wanted = {"reward_mean", "reward_std", "groups/all0", "groups/mixed", "groups/all1", "grad_norm", "ratio_mean",
               "kl_to_start", "entropy", "logprob_gap_max", "tokens_per_second", "seconds/generate", "seconds/train",
-              "seconds/swap"}  # fmt: skip
+              "seconds/swap", "seconds/other"}  # fmt: skip
     assert wanted <= set().union(*rows)
     assert list((demo / "train" / "logs").glob("events.out.tfevents*"))
     first = next(row for row in rows if "ratio_mean" in row)
     assert first["ratio_mean"] == pytest.approx(1.0, abs=1e-4)  # on-policy: the engine sampled with these weights
 
 
+@pytest.mark.slow  # tests/parity/test_checkpoint_kills.py kills in saves, tests/parity/test_stops.py stops everywhere
 def test_a_kill_in_the_middle_of_training_changes_no_bit(demo: Path, tmp_path: Path) -> None:
     """SIGKILL after the second checkpoint, then the same command to its end. (Mining: test_mine_kills.py.)"""
     from pivot.demo.run import paths

@@ -69,7 +69,13 @@ def test_a_layout_that_does_not_divide(tmp_path: Path) -> None:
     assert "2 ranks do not divide by tensor 3" in line
 
 
-@pytest.mark.parametrize("command", ["", "convert", "mine", "train", "sft", "evaluate", "export", "report", "demo"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        *("", "convert", "mine", "train", "sft", "evaluate", "export"),
+        *("launch", "resume", "plan", "doctor", "report", "demo"),
+    ],
+)
 def test_help_teaches_with_an_example(command: str) -> None:
     done = pivot(*command.split(), "--help")
     assert done.returncode == 0

@@ -98,7 +98,7 @@ class Second(Replica):
         self.said = iter(said)
 
     def from_first(self, value: Any) -> Any:
-        assert value == []
+        assert not value
         return next(self.said)
 
 

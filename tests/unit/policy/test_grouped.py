@@ -20,8 +20,9 @@ from safetensors.torch import load_file, save_file
 from pivot.layout import Layout
 from pivot.policy import Policy, hf, initialize, spec
 from pivot.policy.balance import Balance, BalancedRouter
-from pivot.policy.model import Shape, read_shape, transformer_config
+from pivot.policy.model import transformer_config
 from pivot.policy.release import moe_submodules
+from pivot.shape import Shape, read_shape
 
 CONFIG: dict[str, Any] = {
     "model_type": "qwen3_moe",

@@ -18,10 +18,10 @@ from pivot.config import load
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import cpu  # makes Megatron importable on CPU  # noqa: F401
-from pivot.policy.model import Shape
 from pivot.policy.precision import check_machine, check_model, read_version, this_machine, transformer_options
 from pivot.policy.release import no_cuda_graphs
 from pivot.precision import RECIPES, Machine, Precision, environment, pack_multiple, problem
+from pivot.shape import Shape
 from tests.unit.policy.te_signatures import QUANTIZATION, extract
 
 SIGNATURES: dict[str, dict[str, Any]] = json.loads(Path(__file__).with_name("te_signatures.json").read_text())

@@ -18,6 +18,7 @@ import pytest
 from pivot.errors import UserError
 from pivot.rollout import Placement, Sampling, serve
 from pivot.rollout.server import MOST_OVERHEAD, Question, Server, ServerError, fetcher, read_completion, served
+from pivot.rollout.start import decoding
 
 MODEL = "pivot/world/tiny-moe"
 ROOT = Path(__file__).resolve().parents[3]
@@ -187,13 +188,15 @@ def test_a_proxy_of_the_environment_is_not_asked_for_this_machine(monkeypatch: p
 
 
 def test_the_command_line_has_the_projects_settings() -> None:
-    line = serve.command("there", 8000, dtype="float32", enable_expert_parallel=False, max_model_len=64)
+    given = {"enable_expert_parallel": False, "compilation_config": {"mode": "NONE"}, **decoding(False)}
+    line = serve.command("there", 8000, dtype="float32", max_model_len=64, **given)
     assert line[:7] == [
         sys.executable, "-m", "pivot.rollout.serve", "--model", "there", "--served-model-name", "model"
     ]  # fmt: skip
     pairs = " ".join(line[7:])
     for part in ("--host 127.0.0.1", "--port 8000", "--dtype float32", "--no-enable-expert-parallel",
-                 "--enforce-eager", "--logprobs-mode processed_logprobs", "--generation-config vllm"):  # fmt: skip
+                 '--compilation-config {"mode": "NONE"}', "--enforce-eager", "--logprobs-mode processed_logprobs",
+                 "--generation-config vllm"):  # fmt: skip
         assert part in pairs
 
 

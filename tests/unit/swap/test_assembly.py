@@ -26,10 +26,16 @@ def made(wire: Wire, *parts: Region, needed: Region = WHOLE, marked: bool = True
     return assembly
 
 
+def only(assembly: Assembly) -> torch.Tensor:
+    [(name, tensor)] = assembly.tensors()
+    assert name == "a"
+    return tensor
+
+
 def test_plain_parts_make_the_tensor() -> None:
     assembly = made(Wire(torch.float32), LOW, TOP)
     assert (assembly.missing(), assembly.twice(), assembly.changed(), assembly.checks) == ([], [], [], 2)
-    assert torch.equal(assembly.tensor(), FULL)
+    assert torch.equal(only(assembly), FULL)
 
 
 @pytest.mark.parametrize("name", FORMATS)
@@ -39,17 +45,38 @@ def test_quantised_parts_make_what_the_whole_quantised_makes(name: str) -> None:
     wire = Wire(torch.float32, format=format)
     assembly = made(wire, *parts)
     expected = dequantise(quantise(FULL, format), torch.float32)
-    assert torch.equal(assembly.tensor(), expected)
+    assert torch.equal(only(assembly), expected)
     assert assembly.changed() == []
     late = made(Wire(torch.float32, late=format), Region(((0, 5), (0, 384))), Region(((5, 256), (0, 384))))
-    assert torch.equal(late.tensor(), expected)
+    assert torch.equal(only(late), expected)
 
 
 def test_a_slice_comes_in_the_full_shape() -> None:
     for wire in (Wire(torch.float32), Wire(torch.float32, format=FORMATS["block"])):
-        tensor = made(wire, LOW, needed=LOW).tensor()
+        tensor = only(made(wire, LOW, needed=LOW))
         assert tensor.shape == FULL.shape
         assert torch.equal(tensor[LOW.slices], wire.decode(wire.encode(FULL))[LOW.slices])
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_engine_that_computes_in_fp8_gets_values_and_scales(name: str) -> None:
+    format = FORMATS[name]
+    whole = quantise(FULL, format)
+    for wire in (Wire(torch.float32, format=format, loaded=True), Wire(torch.float32, late=format, loaded=True)):
+        (first, values), (second, scales) = made(wire, WHOLE).tensors()
+        assert (first, second) == ("a", format.scale_name("a"))
+        assert torch.equal(values.view(torch.uint8), whole.payload.view(torch.uint8))
+        assert torch.equal(scales, whole.scales)
+    plain = Wire(torch.float32, loaded=True)
+    assert torch.equal(only(made(plain, WHOLE)), FULL)
+
+
+def test_a_slice_of_values_and_scales_comes_in_the_full_shapes() -> None:
+    wire, whole = Wire(torch.float32, format=FORMATS["block"], loaded=True), quantise(FULL, FORMATS["block"])
+    (_, values), (_, scales) = made(wire, LOW, needed=LOW).tensors()
+    assert (values.shape, scales.shape) == (FULL.shape, (2, 3))
+    assert torch.equal(values[LOW.slices].view(torch.uint8), whole.payload[LOW.slices].view(torch.uint8))
+    assert torch.equal(scales[1:], whole.scales[1:])
 
 
 def test_what_is_wrong_is_said() -> None:

@@ -11,7 +11,10 @@ from torch import Tensor
 from pivot.region import Region
 from pivot.swap import BucketSwap, EngineShape, Gathered, Manifest, SwapError, SwapSettings, blame, marks, open_swap
 from pivot.swap.formats import FORMATS
-from pivot.swap.keep import WireSettings
+from pivot.swap.fp8 import quantise
+from pivot.swap.held import Held
+from pivot.swap.keep import WireSettings, quantization_config
+from pivot.swap.transfer import Buffers, Transfer
 from tests.unit.swap.sink import Sink
 
 FUSED = torch.randn(512, 256, generator=torch.Generator().manual_seed(0))
@@ -53,7 +56,7 @@ def test_what_is_held_whole_goes_over_as_it_is_and_the_rest_is_put_together() ->
     assert torch.equal(sink.got[UP], FUSED[256:])
     assert torch.equal(sink.got[LAST], NORM)
     assert (stats.tensors, stats.bytes, stats.sent, stats.wire_ratio) == (3, FUSED.nbytes + 1024, 0, 1.0)
-    assert stats.checks == 2  # the halves
+    assert stats.checks == 0  # the halves did not travel
     assert stats.extra_bytes == 256 * 256 * 4
     assert stats.metrics()["swap/bytes"] == FUSED.nbytes + 1024
     assert "swap/seconds_engine" in stats.metrics()
@@ -69,6 +72,31 @@ def test_updates_are_followed() -> None:
     FUSED.sub_(1)
 
 
+def test_an_engine_that_computes_in_fp8_is_given_values_and_scales() -> None:
+    source, sink = Source(), Sink()
+    settings = SwapSettings(wire=WireSettings(FORMATS["block"]))
+    expects = quantization_config(MANIFEST.shapes.items(), settings.wire)
+    swap = open_swap(source, MANIFEST, settings, quantization=expects)
+    stats = swap.push(sink, "1")
+    assert [*sink.got] == [GATE, f"{GATE}_scale_inv", UP, f"{UP}_scale_inv", LAST]
+    for name, full in (GATE, FUSED[:256]), (UP, FUSED[256:]):
+        made = quantise(full, FORMATS["block"])
+        assert torch.equal(sink.got[name].view(torch.uint8), made.payload.view(torch.uint8))
+        assert torch.equal(sink.got[f"{name}_scale_inv"], made.scales)
+    assert (stats.tensors, stats.bytes) == (3, 2 * (256 * 256 + 16) + 1024)
+    assert blame(source, marks(sink.got.items()), swap, MANIFEST.shapes).startswith("every tensor is delivered")
+
+
+def test_an_engine_that_expects_something_else_is_refused_before_a_swap() -> None:
+    expects = quantization_config(MANIFEST.shapes.items(), WireSettings(FORMATS["block"]))
+    with pytest.raises(SwapError, match=f"tensor {GATE} is sent as it is, but the engine expects it in FP8 blocks"):
+        open_swap(Source(), MANIFEST, SwapSettings(), quantization=expects)
+    gathered = Source()
+    gathered.parts = None
+    with pytest.raises(SwapError, match=f"tensor {GATE} is sent as it is"):
+        open_swap(gathered, MANIFEST, SwapSettings(wire=WireSettings(FORMATS["block"])), quantization=expects)
+
+
 def test_an_engine_alone_is_given_what_fp8_makes_of_the_weights() -> None:
     source, sink = Source(), Sink()
     swap = swap_of(source, wire=WireSettings(FORMATS["block"]))
@@ -81,9 +109,19 @@ def test_an_engine_alone_is_given_what_fp8_makes_of_the_weights() -> None:
 
 
 def test_fingerprints_are_taken_of_a_share() -> None:
-    assert swap_of(Source(), verify=0.0).push(Sink(), "1").checks == 0
-    counts = {swap_of(Source(), verify=0.5).push(Sink(), str(version)).checks for version in range(20)}
-    assert counts == {0, 2}  # this tensor's turn comes, and passes
+    plan = swap_of(Source()).plan
+    held, buffers = Held(Source().shards() or ()), Buffers(plan, torch.device("cpu"))
+
+    def checked(share: float) -> set[bool]:
+        transfers = (
+            Transfer(plan, MANIFEST.shapes, held, buffers, version=str(version), verified=share)
+            for version in range(20)
+        )
+        return {transfer._checked(UP) for transfer in transfers}
+
+    assert checked(0.0) == {False}
+    assert checked(0.5) == {False, True}  # this tensor's turn comes, and passes
+    assert checked(1.0) == {True}
 
 
 def test_an_engine_that_stops_reading_is_noticed() -> None:

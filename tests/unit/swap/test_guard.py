@@ -48,3 +48,5 @@ def test_a_probe_reports_it() -> None:
     }  # fmt: skip
     assert result.refused(0.06) is None
     assert "largest gap 0.05, limit 0.01" in str(result.refused(0.01))
+    assert result.refused(1.0, 0.03) is None
+    assert "mean 0.025 over 2 tokens, limit 0.02" in str(result.refused(1.0, 0.02))

@@ -9,7 +9,7 @@ import pytest
 
 from pivot.swap import SwapError
 from pivot.swap.formats import BLOCK, FORMATS, MXFP8
-from pivot.swap.keep import WireSettings, check_engine, quantization_config, wire_bytes, wire_format
+from pivot.swap.keep import WireSettings, check_engine, computes, quantization_config, wire_bytes, wire_format
 from tests.unit.swap.checkpoints import MODULES, qwen3_30b_a3b, small
 
 FP8 = WireSettings(BLOCK)
@@ -94,6 +94,15 @@ def test_configuration_of_block_fp8_checkpoints() -> None:
     assert quantization_config(small(), WireSettings(MXFP8)) == {"quant_method": "mxfp8", "ignored_layers": kept}
     assert "weight_block_size" not in (quantization_config(small(), WireSettings(FORMATS["tensor"])) or {})
     assert quantization_config(small(), WireSettings()) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "capability", "done"),
+    [("block", (8, 6), False), ("block", (8, 9), True), ("tensor", (9, 0), True), ("mxfp8", (9, 0), False),
+     ("mxfp8", (10, 0), True)],
+)  # fmt: skip
+def test_devices_that_multiply_a_format(name: str, capability: tuple[int, int], done: bool) -> None:
+    assert computes(FORMATS[name], capability) == done
 
 
 KEPT = ((), ("model.layers.0.*",), ("*.o_proj.weight",), ("*.self_attn.*",), ("*.mlp.experts.*",))

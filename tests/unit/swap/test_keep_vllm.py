@@ -57,6 +57,21 @@ def test_vllm_reads_the_configuration(name: str) -> None:
     assert engine.weight_block_size == (list(format.block) if format.block else None)
 
 
+def test_vllm_takes_it_in_place_of_the_checkpoints() -> None:
+    """As the engine is started with it; the rest of its start needs a device."""
+    from vllm.engine.arg_utils import EngineArgs
+
+    from pivot.demo.run import CHECKPOINT
+
+    for name, method in (("block", "fp8"), ("tensor", "fp8"), ("mxfp8", "mxfp8")):
+        config = quantization_config(small(), WireSettings(FORMATS[name]))
+        asked = EngineArgs(model=str(CHECKPOINT), dtype="bfloat16", hf_overrides={"quantization_config": config})
+        found = asked.create_model_config()
+        assert found.quantization == method
+        assert found.model_arch_config.quantization_config == config
+        assert EngineArgs(model=str(CHECKPOINT)).create_model_config().model_arch_config.quantization_config is None
+
+
 @pytest.mark.parametrize(
     "keep", [(), ("*.o_proj.weight",), ("*.self_attn.*",), ("*.experts.*",), ("*.shared_expert.*",)]
 )

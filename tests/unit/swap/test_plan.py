@@ -13,8 +13,8 @@ import torch
 from benchmarks.swap_layouts import DENSE, QWEN3_30B, holding, shape
 from pivot.layout import Layout
 from pivot.policy.hf import hf_shapes
-from pivot.policy.model import Shape
 from pivot.region import Region, missing
+from pivot.shape import Shape
 from pivot.swap import SwapError
 from pivot.swap.formats import FORMATS
 from pivot.swap.held import Holding

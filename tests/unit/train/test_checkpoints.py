@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from pivot.attempt.running import Stopped
 from pivot.config import Config, TrainSection, check
 from pivot.errors import UserError
 from pivot.policy import CheckpointError, verify
@@ -117,7 +118,7 @@ def test_leftovers_of_killed_saves_are_no_checkpoints_and_are_removed(
     good = write(tmp_path, 10)
     for name in ("step-000020.tmp-writing", "step-000010.tmp-old", "step-000005.tmp-gone"):
         shutil.copytree(good, tmp_path / name)
-    (tmp_path / "step-000030.tmp-writing").mkdir()
+    (tmp_path / "step-000030.0a1b.tmp-writing").mkdir()
     (tmp_path / "notes.txt").write_text("mine")
     assert newest(tmp_path) == good
     assert len(list(tmp_path.iterdir())) == 6
@@ -129,7 +130,7 @@ def test_leftovers_of_killed_saves_are_no_checkpoints_and_are_removed(
             "step-000005.tmp-gone",
             "step-000010.tmp-old",
             "step-000020.tmp-writing",
-            "step-000030.tmp-writing",
+            "step-000030.0a1b.tmp-writing",
         )
     ]
 
@@ -222,6 +223,16 @@ class Policy:
     def drain_save(self, seconds: float) -> None:
         self.log.append(f"drained {seconds:g}")
 
+    def random_state(self) -> bytes:
+        return b""
+
+
+class Loop:
+    """Without a state."""
+
+    def state_dict(self) -> dict[str, Any]:
+        return {}
+
 
 @dataclass
 class Trainer:
@@ -231,8 +242,13 @@ class Trainer:
     global_step: int = 0
     is_global_zero: bool = True
     callback_metrics: dict[str, torch.Tensor] = field(default_factory=dict)
+    fit_loop = validate_loop = test_loop = predict_loop = Loop()
+    callbacks: tuple[Any, ...] = ()
+    current_epoch: int = 0
+    written: list[Any] = field(default_factory=list)
 
-    def save_checkpoint(self, path: Path) -> None:
+    def save_checkpoint(self, path: Path, storage_options: Any = None) -> None:
+        self.written.append(storage_options)
         self.policy.save(path)
 
 
@@ -360,8 +376,30 @@ def test_a_failed_save_ends_the_run_at_the_next_step_and_leaves_the_last_good_on
     with pytest.raises(CheckpointError, match="No space left"):
         train(this, trainer, {}, last=5)
     assert steps(tmp_path) == [2]
-    this.on_exception(trainer)
+    this.on_exception(trainer, None, RuntimeError())
     assert policy.log[-1] == "drained 60"
+
+
+@pytest.mark.parametrize("lag", [0, 100])
+def test_a_stop_saves_the_last_complete_step_unless_it_is_saved(lag: int, tmp_path: Path) -> None:
+    policy = Policy(lag=lag)
+    trainer = Trainer(policy)
+    this = callback(tmp_path, policy, every=2)
+    stop = Stopped("USR1")
+    train(this, trainer, {}, last=4)
+    this.on_exception(trainer, None, stop)
+    assert (steps(tmp_path), stop.step) == ([2, 4], 4)
+    train(this, trainer, {}, last=5)
+    this.on_exception(trainer, None, stop)
+    assert (steps(tmp_path), stop.step) == ([4, 5], 5)
+    assert [state.step for state in trainer.written] == [2, 4, 5]
+
+
+def test_a_stop_before_the_first_step_saves_nothing(tmp_path: Path) -> None:
+    policy = Policy()
+    stop = Stopped("USR1")
+    callback(tmp_path, policy).on_exception(Trainer(policy, global_step=8), None, stop)
+    assert (steps(tmp_path), stop.step) == ([], 8)
 
 
 def test_leftovers_go_with_the_next_save(tmp_path: Path) -> None:

@@ -10,27 +10,30 @@ import pytest
 import torch
 from torch import Tensor
 
-from pivot.mine.groups import Turn
+from pivot.attempt.running import Running, Stopped
+from pivot.mine.groups import Group, Turn
 from pivot.rollout import Completion, Placement, Sampling
 from pivot.swap import Gathered, Manifest, SwapError
 from pivot.train import module as module_module
+from pivot.train import probing
 from pivot.train.memory import Memory, State
-from pivot.train.module import PivotModule, StepSettings
+from pivot.train.module import PivotModule, StepSettings, probed
 from pivot.train.schedule import Schedule
 from tests.unit.mine.fakes import SCORER, turns
 from tests.unit.train.test_memory import Recorded
 
+ALONE = Running(None, hang_after=None, deadline=None)
 SETTINGS = StepSettings(
     seed=1, prompts=3, early_stop=False, group_size=4, validation_samples=2, sampling=Sampling(1.0, 1.0, 8),
     schedule=Schedule("constant", 1e-3, 0, 10, 0.1), kl_every=0, probe_every=2, probe_always=False, probe_sequences=2,
-    probe_limit=1e-3,
+    probe_limits=(1e-3, 1e-3),
 )  # fmt: skip
 
 
 class World:
     """A policy and an engine that write down in which state they are asked, and refuse when they are away."""
 
-    def __init__(self, **settings: Any) -> None:
+    def __init__(self, running: Any = ALONE, **settings: Any) -> None:
         self.asked: list[str] = []
         self.effects = Recorded()
         self.memory = Memory(self.effects)
@@ -38,10 +41,11 @@ class World:
         self.served, self.weights = 0.5, 0.5
         self.step = 0
         self.version = "none"
+        self.compared: list[int] = []
         manifest = Manifest({"w": (1,)}, {})
         self.module = PivotModule(
             self, None, self, self.memory, manifest, Gathered(self, manifest), SCORER, None,  # type: ignore[arg-type]
-            replace(SETTINGS, **settings),
+            replace(SETTINGS, **settings), running,
         )  # fmt: skip
         self.placement = Placement()
         self.aborted_tokens = 0
@@ -53,7 +57,13 @@ class World:
     # the engine
 
     def sample(
-        self, prompts: Sequence[list[int]], seeds: Sequence[int], n: int, sampling: Sampling, enough: Any = None
+        self,
+        prompts: Sequence[list[int]],
+        seeds: Sequence[int],
+        n: int,
+        sampling: Sampling,
+        enough: Any = None,
+        give_up: Any = None,
     ) -> Any:
         self.note("sample", "weights", "cache")
         return [[Completion((1, 2), (0.0, 0.0), f"good {i}", "stop", self.version) for i in range(n)] for _ in prompts]
@@ -80,8 +90,10 @@ class World:
 
     def logprobs(self, micro_batches: Any, **_: Any) -> list[tuple[Tensor, Tensor]]:
         self.note("expect", "parameters")
-        return [(torch.full((sum(group.rows for group in batch),), self.weights), torch.zeros(0))
-                for batch in micro_batches]  # fmt: skip
+        self.compared = [len(action) for batch in micro_batches for group in batch for action in group.actions]
+        return [
+            (torch.full((sum(self.compared),), self.weights), torch.zeros(sum(self.compared))) for _ in micro_batches
+        ]
 
     def train(self, *_: Any) -> dict[str, float]:
         self.note("update", "parameters", "optimizer")
@@ -101,6 +113,8 @@ def world(monkeypatch: pytest.MonkeyPatch) -> Any:
                 return closure()
 
         monkeypatch.setattr(module_module, "update", made.train)
+        monkeypatch.setattr(probing, "data_parallel_rank", lambda: 0)
+        monkeypatch.setattr(probing, "data_parallel_size", lambda: 1)
         monkeypatch.setattr(PivotModule, "optimizers", lambda self: Optimizer())
         monkeypatch.setattr(PivotModule, "global_step", property(lambda self: made.step))
         monkeypatch.setattr(PivotModule, "log_dict", lambda self, values, **_: made.asked.append("log"))
@@ -169,6 +183,24 @@ def test_a_probe_that_fails_stops_the_step(world: Any) -> None:
     assert made.memory.state is State.TRAINING  # the policy was asked again
 
 
+def test_a_probe_takes_the_actions_that_cost_the_least_history(world: Any) -> None:
+    made = world(prompts=4)
+    seen: list[list[int]] = []
+    original = made.score_and_rank
+    made.module.engine.score_and_rank = lambda sequences: seen.extend(sequences) or original(sequences)
+    asked = [replace(turn, prompt=tuple(range(5, 5 + size))) for turn, size in zip(turns(4), (9, 3, 7, 5), strict=True)]
+    made.module.training_step(asked, 0)
+    assert seen == [[5, 6, 7, 1, 2], [5, 6, 7, 8, 9, 1, 2]]
+    assert made.compared == [2, 2]
+
+
+def test_a_probe_takes_the_longest_action_of_a_pivot() -> None:
+    drawn = [Completion((1,) * size, (0.0,) * size, "", "stop", "0") for size in (1, 3, 2)]
+    [one, other] = [replace(turn, prompt=(5, 6)) for turn in turns(2)]
+    groups = [Group(one, tuple(drawn[:1]), ()), Group(other, tuple(drawn), ()), Group(one, (), ())]
+    assert probed(groups) == [([5, 6, 1, 1, 1], 2), ([5, 6, 1], 2)]
+
+
 def test_samples_of_other_weights_stop_the_step(world: Any) -> None:
     made = world()
     steps(made, 1)
@@ -190,3 +222,41 @@ def test_a_swap_that_fails_leaves_a_state_that_is_known(world: Any, monkeypatch:
         steps(made, 1)
     assert made.memory.state is State.SWAPPING
     assert made.effects.there == {"parameters", "weights"}
+
+
+class Asked:
+    """Every rank is asked to stop after so many questions whether it is."""
+
+    def __init__(self, after: int) -> None:
+        self.left = after
+
+    def beat(self, phase: str) -> None: ...
+
+    def wanted(self) -> bool:
+        return self.left <= 0
+
+    def asked(self) -> str | None:
+        self.left -= 1
+        return "USR1" if self.left < 0 else None
+
+    def agree(self) -> None:
+        if self.asked():
+            raise Stopped("USR1")
+
+
+def test_a_stop_while_the_engine_samples_leaves_the_policy_as_it_was(world: Any) -> None:
+    made = world(running=Asked(after=0))
+    with pytest.raises(Stopped, match="stopped"):
+        steps(made, 1)
+    assert made.asked[-1] == "sample@generating"
+    assert made.weights == 0.5
+    made.module.on_save_checkpoint({})
+    assert made.effects.there == {"parameters", "optimizer"}
+
+
+def test_a_stop_in_the_update_ends_the_step_without_a_swap_that_nobody_needs(world: Any) -> None:
+    made = world(running=Asked(after=1))
+    assert steps(made, 1)[-3:] == ["sample@generating", "update@training", "log"]
+    assert made.weights == 0.75
+    made.module.on_save_checkpoint({})
+    assert made.effects.there == {"parameters", "optimizer"}

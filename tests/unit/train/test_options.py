@@ -4,7 +4,7 @@ import pytest
 
 from pivot.config import load
 from pivot.errors import UserError
-from pivot.train.options import ParameterRule
+from pivot.train.options import ROUNDED_LIMITS, ParameterRule, probe_limits
 
 
 def test_rules_are_read_from_a_list_of_mappings() -> None:
@@ -36,3 +36,11 @@ def test_what_cannot_be_used_is_named(override: str, message: str) -> None:
         load(None, [override])
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_probes_limits_follow_what_is_rounded_unless_they_are_given() -> None:
+    assert probe_limits(None, None, dtype="float32", fp8=None) == (1e-3, 1e-3)
+    assert probe_limits(None, None, dtype="float32", fp8="block") == ROUNDED_LIMITS
+    assert probe_limits(None, None, dtype="bfloat16", fp8=None) == ROUNDED_LIMITS
+    assert probe_limits(0.5, None, dtype="bfloat16", fp8="mxfp8") == (0.5, ROUNDED_LIMITS[1])
+    assert probe_limits(None, 0.5, dtype="float32", fp8=None) == (1e-3, 0.5)

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from pivot.attempt.running import Running
 from pivot.mine.groups import Group, Turn
 from pivot.rollout import Placement, Sampling
 from pivot.train.loader import PivotLoader
@@ -131,6 +132,9 @@ def test_a_quota_is_met_by_groups_with_variance_alone() -> None:
     assert [each.rewards for each in quota.groups] == [(1, 1), (0, 1), (1, 0)]
 
 
+ALONE = Running(None, hang_after=None, deadline=None)
+
+
 class Engine:
     """Draws by seed: two samples, unlike ones in two of three cases. With `enough`, the last prompts end first."""
 
@@ -144,7 +148,13 @@ class Engine:
         self.forgotten += 1
 
     def sample(
-        self, prompts: Any, seeds: list[int], n: int, sampling: Any, enough: Callable[[int, Any], bool] | None = None
+        self,
+        prompts: Any,
+        seeds: list[int],
+        n: int,
+        sampling: Any,
+        enough: Callable[[int, Any], bool] | None = None,
+        give_up: Any = None,
     ) -> list[list[Sample]]:
         self.seeds.append(list(seeds))
         drawn = [samples("1", "0" if seed % 3 else "1") for seed in seeds]
@@ -163,7 +173,7 @@ def module(early_stop: bool) -> tuple[PivotModule, Engine]:
     engine: Any = Engine()
     memory: Any = SimpleNamespace(state=State.GENERATING)
     nothing: Any = None
-    return PivotModule(nothing, nothing, engine, memory, nothing, nothing, SCORER, nothing, settings), engine
+    return PivotModule(nothing, nothing, engine, memory, nothing, nothing, SCORER, nothing, settings, ALONE), engine
 
 
 def loader(steps: int = 6) -> PivotLoader:

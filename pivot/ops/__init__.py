@@ -1,0 +1,1 @@
+"""Running on a cluster: batch scripts, submission, attempts, health of nodes."""
