@@ -26,8 +26,7 @@ from pivot.precision import Precision
 from pivot.precision import rules as precision_rules
 from pivot.swap_options import SwapSection
 from pivot.swap_options import rules as swap_rules
-from pivot.train.options import OptimizerSection
-from pivot.train.options import rules as optimizer_rules
+from pivot.train.options import OptimizerSection, TrainSection, optimizer_rules, train_rules
 
 REPLACED = "verify.domains."  # a verifier replaces another, it is not merged into it
 FREE = ("evaluate.models.", "cluster.env.", REPLACED)  # mappings whose keys are the user's own
@@ -119,29 +118,6 @@ class GrpoSection:
     icepop_low: float = 0.5
     icepop_high: float = 5.0
     sequence_threshold: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class TrainSection:
-    steps: int = 30
-    prompts_per_step: int = 8
-    refill: float = 0.0
-    early_stop: bool = False
-    group_size: int = 8
-    micro_batch_tokens: int = 8192
-    shared_prefix: bool = True
-    validate_every: int = 10
-    validation_pivots: int = 32
-    validation_samples: int = 4
-    checkpoint_every: int = 10
-    checkpoint_async: bool = True
-    keep_checkpoints: int = 2
-    keep_best: str | None = "validation/reward_mean"
-    kl_every: int = 5
-    probe_every: int = 1
-    probe_sequences: int = 4
-    probe_limit: float | None = None
-    probe_mean_limit: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -244,18 +220,11 @@ def check(config: Config) -> None:
         ("model.dtype", config.model.dtype, config.model.dtype in ("float32", "bfloat16"), "float32 or bfloat16"),
         *model_rules(config.model, config.parallel),
         ("mine.group_size", config.mine.group_size, config.mine.group_size >= 2, "at least 2"),
-        ("train.group_size", config.train.group_size, config.train.group_size >= 2, "at least 2"),
         *mine_rules(config.mine),
-        ("train.steps", config.train.steps, config.train.steps >= 1, "at least 1"),
-        ("train.refill", config.train.refill, config.train.refill >= 0, "0 (none) or positive"),
-        ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.train.refill > 0,
-         "false with train.refill=0: there is nothing to give up"),
         ("train.early_stop", config.train.early_stop, not config.train.early_stop or config.rollout.tensor == 1,
          "false with rollout.tensor above 1: the ranks of an engine have to stop together"),
-        ("train.checkpoint_every", config.train.checkpoint_every, config.train.checkpoint_every >= 1, "at least 1"),
-        ("train.keep_checkpoints", config.train.keep_checkpoints, config.train.keep_checkpoints >= 1, "at least 1"),
-        ("train.keep_best", config.train.keep_best, config.train.keep_best is None or
-         bool(config.train.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
+        *train_rules(config.train),
+        *reuse_rules(config.train.partial_reuse, config.grpo),
         ("parallel.ranks", config.parallel.ranks, config.parallel.ranks >= 1, "at least 1"),
         ("run.hang_after", config.run.hang_after, config.run.hang_after is None or config.run.hang_after > 0,
          "null (never) or a positive number of seconds"),
@@ -283,6 +252,17 @@ def check(config: Config) -> None:
     for key, value, ok, wanted in rules:
         if not ok:
             raise UserError(f"configuration key '{key}' is {value!r}: it must be {wanted}")
+
+
+def reuse_rules(steps: int, grpo: GrpoSection) -> list[tuple[str, Any, bool, str]]:
+    """(key, value, whether it can be used, what it must be) of training on tokens of older weights."""
+    corrected = grpo.mismatch != "none" or grpo.old_logprobs == "engine"
+    return [
+        ("train.partial_reuse", steps, not steps or corrected,
+         "0 with grpo.mismatch=none: nothing would correct for the weights having moved on"),
+        ("train.partial_reuse", steps, not (steps and grpo.router_replay),
+         "0 with grpo.router_replay=true: older tokens went to experts of a router that has changed since"),
+    ]  # fmt: skip
 
 
 def model_rules(model: ModelSection, parallel: ParallelSection) -> list[tuple[str, Any, bool, str]]:

@@ -45,7 +45,7 @@ def main(config: Config, running: Running) -> int:
         micro_batch_tokens=config.train.micro_batch_tokens,
     )
     loader = StepLoader(lambda: stream(config), tokens_per_step=config.supervised.tokens_per_step, steps=steps)
-    trainer = build_trainer(config, policy, running, steps=steps, line=LossLine(steps))
+    trainer = build_trainer(config, policy, running, steps=steps, callbacks=[LossLine(steps)])
     trainer.fit(module, loader)
     running.beat("export")
     running.check_lock()

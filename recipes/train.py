@@ -13,7 +13,7 @@ from torch.utils.data import DataLoader
 
 from pivot import ranks
 from pivot.attempt.running import Running
-from pivot.config import Config, GrpoSection
+from pivot.config import Config, GrpoSection, RolloutSection
 from pivot.engines import open_engine
 from pivot.grpo.losses import Clip, Kl
 from pivot.grpo.mismatch import Correction
@@ -37,6 +37,7 @@ from pivot.train.loader import PivotLoader
 from pivot.train.memory import Memory
 from pivot.train.module import PivotModule, StepSettings
 from pivot.train.options import probe_limits
+from pivot.train.reuse import Reuse
 from pivot.train.update import Grpo
 from pivot.verify import build_verifiers
 
@@ -64,11 +65,13 @@ def main(config: Config, running: Running) -> int:
         policies, config.rollout.sleep_level, lambda can_sleep: start_engine(config, can_sleep, quantization)
     )
     running.agree()  # a start takes minutes
-    module = build_module(config, policy, reference, engine, memory, manifest, running)
-    trainer = build_trainer(config, policy, running, steps=config.train.steps, line=StepLine(config.train.steps))
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     room = prompts.room(config.rollout.max_model_len, config.rollout.max_tokens)
     turns = read_turns(config.data.pivots, config.data.limit, prompts, room)
+    reuse = Reuse(turns, config.train.partial_reuse, config.train.group_size, sampling(config.rollout))
+    module = build_module(config, policy, reference, engine, memory, manifest, reuse, running)
+    lines = [StepLine(config.train.steps), reuse]
+    trainer = build_trainer(config, policy, running, steps=config.train.steps, callbacks=lines)
     batch = config.train.prompts_per_step
     spare = int(config.train.refill * batch)
     loader = PivotLoader(turns, batch=batch, steps=config.train.steps, seed=config.run.seed, spare=spare)
@@ -128,6 +131,7 @@ def build_module(
     engine: Engine,
     memory: Memory,
     manifest: Manifest,
+    reuse: Reuse,
     running: Running,
 ) -> PivotModule:
     settings = StepSettings(
@@ -136,7 +140,7 @@ def build_module(
         early_stop=config.train.early_stop,
         group_size=config.train.group_size,
         validation_samples=config.train.validation_samples,
-        sampling=Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens),
+        sampling=sampling(config.rollout),
         schedule=schedule(config, steps=config.train.steps, default="constant"),
         kl_every=kl_every(config),
         probe_every=config.train.probe_every,
@@ -164,7 +168,12 @@ def build_module(
     )
     cut = engine.placement.tensor, engine.placement.expert_parallel, engine.placement.tensor_rank
     weights = open_swap(policy, manifest, swap_settings(config.swap), *cut, engine.quantization)
-    return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings, running)
+    return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings, reuse, running)
+
+
+def sampling(rollout: RolloutSection) -> Sampling:
+    """How samples are drawn."""
+    return Sampling(rollout.temperature, rollout.top_p, rollout.max_tokens)
 
 
 def swap_settings(swap: SwapSection) -> SwapSettings:

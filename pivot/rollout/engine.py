@@ -15,17 +15,18 @@ import torch
 import torch.distributed as dist
 
 from pivot.rollout import readback
+from pivot.rollout.begun import NOTHING, Begun
 from pivot.rollout.environment import prepare_environment
 from pivot.rollout.isolation import groups_kept, process_kept, random_state_kept
 from pivot.rollout.placement import Placement
 from pivot.rollout.replica import Replica
-from pivot.rollout.requests import check_lengths, check_request
+from pivot.rollout.requests import check_begun, check_lengths, check_request
 from pivot.rollout.routes import checked, of_group, route_arguments, route_source
-from pivot.rollout.running import Finish, GiveUp, Progress, Requests, sampling_parameters
+from pivot.rollout.running import Finish, GiveUp, Progress, Request, Requests, sampling_requests
 from pivot.rollout.types import Completion, Sampling
 
 if TYPE_CHECKING:
-    from vllm import RequestOutput, SamplingParams
+    from vllm import RequestOutput
 
 Enough = Callable[[int, list[Completion]], bool]
 """Called with a prompt's index and its completions when it has all of them; whether to give up the other prompts."""
@@ -52,6 +53,7 @@ class Engine:
         prefill_tokens: Prompt tokens that `sample` has computed so far, over all completions: those that the prefix
             cache did not hold. (What a preempted request computes a second time is not in it.)
         aborted_tokens: Tokens that `sample` has generated so far for prompts that it gave up.
+        left: By index of the prompts that the last `sample` gave up, what there is of their samples.
     """
 
     _open: ClassVar[int] = 0  # engines of this process: they share vLLM's process groups
@@ -101,9 +103,8 @@ class Engine:
         with process_kept():
             self._llm = start.llm(
                 Path(model_path), self.placement, dtype=dtype, max_model_len=max_model_len, max_num_seqs=max_num_seqs,
-                kv_cache_bytes=kv_cache_bytes,
                 load_format="auto" if load_weights else "dummy", enable_sleep_mode=can_sleep, share_tails=share_tails,
-                quantization=quantization, **start.decoding(cuda_graphs),
+                kv_cache_bytes=kv_cache_bytes, quantization=quantization, **start.decoding(cuda_graphs),
                 **route_arguments(routes, share_tails, self.placement.tensor),
             )  # fmt: skip
             self._routes = route_source(self._llm) if routes else None
@@ -114,6 +115,7 @@ class Engine:
         self._refusal = None if load_weights else "it was started without weights: call update_weights first"
         self._updatable = True
         self.prefill_tokens = self.aborted_tokens = 0
+        self.left: dict[int, list[Begun]] = {}
         self._llm.llm_engine.set_weight_version(self.weight_version)
         Engine._open += 1
 
@@ -126,6 +128,7 @@ class Engine:
         progress: Progress | None = None,
         enough: Enough | None = None,
         give_up: GiveUp | None = None,
+        begun: Mapping[int, Sequence[Begun]] | None = None,
     ) -> list[list[Completion]]:
         """Draws `n` completions of every prompt.
 
@@ -142,29 +145,31 @@ class Engine:
             enough: Called for every prompt that finishes; None: all prompts are wanted.
             give_up: Called between the engine's steps, whether to leave all that is not finished. Its answer is
                 ignored by an engine of several ranks, which have to go on alike.
+            begun: By index of a prompt, what there is of its `n` samples: finished ones are taken as they are, the
+                others go on with these weights. Not with routes.
 
         Returns:
             For every prompt, in order, its `n` completions; none for one that was given up.
 
         Raises:
             ValueError: a prompt that leaves no room for a token (its index, length and the limit), an empty
-                one, other counts of prompts and seeds, or n > 1 at temperature 0.
+                one, other counts of prompts and seeds, n > 1 at temperature 0, or samples that cannot go on.
             RuntimeError: the ranks of the replica asked for different things, or drew different samples.
         """
+        begun = begun or {}
         check_request(prompts, seeds, n, sampling, self.max_model_len)
-        self.replica.check_same("prompts, seeds or sampling", (prompts, seeds, n, sampling))
+        check_begun(begun, prompts, n, sampling, self.max_model_len, self._routes is not None)
+        self.replica.check_same("prompts, seeds or sampling", (prompts, seeds, n, sampling, begun))
         groups: list[list[Completion]] = [[] for _ in prompts]
 
         def finish(index: int, outputs: list["RequestOutput"]) -> bool:
-            groups[index] = self._group(len(prompts[index]), outputs)
+            groups[index] = self._group(len(prompts[index]), begun.get(index, [NOTHING] * n), outputs)
             return enough is not None and enough(index, groups[index])
 
-        parameters = sampling_parameters(prompts, seeds, n, sampling, self.max_model_len)
-        for index, out in self._generate(prompts, parameters, n, progress, finish, give_up).items():
-            # One request a completion, so that each says what it found in the prefix cache.
-            self.prefill_tokens += len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0)
-            if not groups[index // n]:
-                self.aborted_tokens += len(out.outputs[0].token_ids)
+        asked = sampling_requests(prompts, seeds, n, sampling, self.max_model_len, begun)
+        ran = self._generate(asked, n, progress, finish, give_up)
+        self._count(ran, groups)
+        self.left = self._left(ran, groups, begun, n)
         self.replica.check_same("samples", [[one.token_ids for one in group] for group in groups])
         return groups
 
@@ -202,9 +207,9 @@ class Engine:
             detokenize=False,
             output_kind=RequestOutputKind.FINAL_ONLY,
         )
-        outputs = self._generate(sequences, [parameters] * len(sequences), 1, progress)
+        asked = [Request(number, 0, tokens, parameters) for number, tokens in enumerate(sequences)]
         scores = []
-        for _, output in sorted(outputs.items()):
+        for _, output in sorted(self._generate(asked, 1, progress).finished.items()):
             logprobs: Any = output.prompt_logprobs  # a FlatLogprobs, by flat_logprobs=True
             if len(logprobs.logprobs) != len(output.prompt_token_ids or ()) - 1:
                 raise RuntimeError("vLLM returned logprobs for another number of tokens than the sequence has")
@@ -284,27 +289,52 @@ class Engine:
 
     def _generate(
         self,
-        prompts: Sequence[list[int]],
-        parameters: Sequence["SamplingParams"],
+        asked: Sequence[Request],
         n: int,
         progress: Progress | None,
         finish: Finish | None = None,
         give_up: GiveUp | None = None,
-    ) -> dict[int, "RequestOutput"]:
-        """Runs `n` requests a prompt; by number of the request, the outputs of those that finished."""
+    ) -> Requests:
+        """Runs requests, at most `n` a prompt, until all are finished or given up."""
         if self._refusal is not None:
             raise RuntimeError(f"the engine cannot be used: {self._refusal}")
         if self._routes is not None:
             self._routes.clear()
-        requests = Requests(self._llm.llm_engine, prompts, parameters, n, 2 * self._max_num_seqs + n)
+        requests = Requests(self._llm.llm_engine, asked, 2 * self._max_num_seqs + n)
         with random_state_kept():
             requests.run(progress, finish, give_up and partial(_given_up, give_up, self.placement.tensor))
-        self.aborted_tokens += requests.aborted_tokens
-        return requests.finished
+        return requests
 
-    def _group(self, prompt: int, outputs: list["RequestOutput"]) -> list[Completion]:
-        """The completions of one prompt of so many tokens."""
-        completions = [self._completion(output.outputs[0]) for output in outputs]
+    def _count(self, ran: Requests, groups: Sequence[Sequence[Completion]]) -> None:
+        """Adds to the tokens that were computed, and to those of prompts without a group."""
+        for number, out in ran.finished.items():
+            # One request a completion, so that each says what it found in the prefix cache.
+            self.prefill_tokens += len(out.prompt_token_ids or ()) - (out.num_cached_tokens or 0)
+            if not groups[ran.requests[number].owner]:
+                self.aborted_tokens += len(out.outputs[0].token_ids)
+        self.aborted_tokens += sum(len(tokens) for tokens, _ in ran.partial.values())
+
+    def _left(
+        self, ran: Requests, groups: Sequence[Sequence[Completion]], begun: Mapping[int, Sequence[Begun]], n: int
+    ) -> dict[int, list[Begun]]:
+        """By index of the prompts without a group, what there is of their samples."""
+        left = {index: list(begun.get(index, [NOTHING] * n)) for index, group in enumerate(groups) if not group}
+        for number, request in enumerate(ran.requests):
+            if (samples := left.get(request.owner)) is not None:
+                so_far = samples[request.sample]
+                if number in ran.finished:
+                    so_far = self._gone_on(so_far, ran.finished[number].outputs[0])
+                elif number in ran.partial:
+                    so_far = so_far.then(*ran.partial[number], self.weight_version, None)
+                samples[request.sample] = so_far
+        return left
+
+    def _group(self, prompt: int, begun: Sequence[Begun], outputs: list["RequestOutput"]) -> list[Completion]:
+        """The completions of one prompt of so many tokens: what was begun, with the outputs that it lacked."""
+        rest = iter(outputs)
+        completions = [
+            self._completion(one if one.finish_reason else self._gone_on(one, next(rest).outputs[0])) for one in begun
+        ]
         if self._routes is None:
             return completions
         rows = [
@@ -316,15 +346,18 @@ class Engine:
             for completion, routes in zip(completions, of_group(rows, prompt), strict=True)
         ]
 
-    def _completion(self, choice: Any) -> Completion:
-        ids = tuple(choice.token_ids)
-        if len(choice.logprobs.logprobs) != len(ids):
-            raise RuntimeError("vLLM returned another number of logprobs than of tokens")
-        spoken = ids[:-1] if choice.finish_reason == "stop" else ids
+    def _gone_on(self, begun: Begun, choice: Any) -> Begun:
+        """With the rest of it."""
+        return begun.then(choice.token_ids, choice.logprobs.logprobs, self.weight_version, choice.finish_reason)
+
+    def _completion(self, whole: Begun) -> Completion:
+        ids, (*older, (version, _)) = whole.token_ids, whole.spans
+        spoken = ids[:-1] if whole.finish_reason == "stop" else ids
         return Completion(
             token_ids=ids,
-            logprobs=tuple(choice.logprobs.logprobs),
+            logprobs=whole.logprobs,
             text=self.tokenizer.decode(spoken, skip_special_tokens=False, clean_up_tokenization_spaces=False),
-            finish_reason=choice.finish_reason,
-            weight_version=self.weight_version,
+            finish_reason=str(whole.finish_reason),
+            weight_version=version,
+            older=tuple(older),
         )

@@ -1,7 +1,8 @@
 """What may be asked of an engine, checked before it is asked."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from pivot.rollout.begun import Begun
 from pivot.rollout.types import Sampling
 
 
@@ -19,6 +20,31 @@ def check_request(
     if sampling.temperature == 0 and n != 1:
         raise ValueError(f"greedy completions are all the same: n must be 1 at temperature 0, not {n}")
     check_lengths(prompts, "prompt", max_model_len)
+
+
+def check_begun(
+    begun: Mapping[int, Sequence[Begun]],
+    prompts: Sequence[list[int]],
+    n: int,
+    sampling: Sampling,
+    max_model_len: int,
+    routes: bool,
+) -> None:
+    """Refuses begun samples that an engine could not go on with, `n` a prompt.
+
+    Raises:
+        ValueError: with the index of the prompt and what is wrong.
+    """
+    if begun and routes:
+        raise ValueError("an engine that returns routes has none of tokens that it did not sample in this call")
+    for index, samples in begun.items():
+        if len(samples) != n:
+            raise ValueError(f"prompt {index} has {len(samples)} samples that were begun, not {n}")
+        unfinished = [len(one.token_ids) for one in samples if one.finish_reason is None]
+        if not unfinished:
+            raise ValueError(f"prompt {index} has nothing left to sample")
+        if max(unfinished) >= room(prompts[index], sampling, max_model_len):
+            raise ValueError(f"prompt {index} has a sample of {max(unfinished)} tokens, which has no room for more")
 
 
 def check_lengths(sequences: Sequence[list[int]], noun: str, max_model_len: int) -> None:

@@ -42,7 +42,8 @@ class Completion:
             when greedy).
         text: `token_ids` decoded without the end-of-turn token; other special tokens are kept visible.
         finish_reason: "stop" (end of turn) or "length" (`max_tokens` or the context ran out).
-        weight_version: The version given with the weights that produced it.
+        weight_version: The version given with the weights that produced it, or its last tokens.
+        older: (version, how many tokens) of those before, where older weights began it; the oldest first.
         routes: The experts that its tokens went to, where the engine was asked for them.
     """
 
@@ -51,6 +52,7 @@ class Completion:
     text: str
     finish_reason: str
     weight_version: str
+    older: tuple[tuple[str, int], ...] = ()
     routes: Routes | None = field(default=None, compare=False, repr=False)
 
 

@@ -1,7 +1,7 @@
 """From the configuration to the parts of a training program: layout, optimizer, Lightning Trainer with NeMo's logs."""
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import lightning.pytorch as pl
@@ -44,7 +44,9 @@ def cluster(environment: Mapping[str, str] = os.environ) -> ClusterEnvironment:
     return TorchElasticEnvironment() if "RANK" in environment else LightningEnvironment()
 
 
-def build_trainer(config: Config, policy: Policy, running: Running, *, steps: int, line: pl.Callback) -> pl.Trainer:
+def build_trainer(
+    config: Config, policy: Policy, running: Running, *, steps: int, callbacks: Sequence[pl.Callback]
+) -> pl.Trainer:
     """Lightning's Trainer in NeMo's run directory, pointed at the newest whole checkpoint if there is one.
 
     Collective: rank 0 picks the checkpoint for all. The run directory is this program's from here on.
@@ -73,7 +75,7 @@ def build_trainer(config: Config, policy: Policy, running: Running, *, steps: in
         callbacks=[
             OwnNumbers(),
             Stops(running, policy),
-            line,
+            *callbacks,
             Checkpoints(
                 directory / "checkpoints",
                 policy,

@@ -1,7 +1,7 @@
 """The PivotRL training step, as a LightningModule. `training_step` is the algorithm; the rest serves it."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +13,7 @@ from pivot.clock import Clock
 from pivot.mine.groups import Group, Scorer, Turn, sample_seed, verify
 from pivot.policy import Policy
 from pivot.rollout import Completion, Engine, Sampling
+from pivot.rollout.begun import Begun
 from pivot.shares import Shares, once, sampling_costs
 from pivot.swap import Expected, Manifest, Swap, agree, blame, check_versions, marks
 from pivot.train.memory import Memory, State
@@ -20,6 +21,7 @@ from pivot.train.monitor import reward_stats
 from pivot.train.probing import Replicas, Scored, chosen, expect_shared
 from pivot.train.refill import Draw, Quota, at_once, draw_stats, in_waves
 from pivot.train.replay import missing_routes, replay_gap
+from pivot.train.reuse import Reuse
 from pivot.train.schedule import Schedule
 from pivot.train.strategy import PolicyOptimizer
 from pivot.train.update import Grpo, update
@@ -64,6 +66,7 @@ class PivotModule(pl.LightningModule):
         scorer: Scorer,
         grpo: Grpo,
         settings: StepSettings,
+        reuse: Reuse,
         running: Running,
     ) -> None:
         super().__init__()
@@ -77,6 +80,7 @@ class PivotModule(pl.LightningModule):
         self.scorer = scorer
         self.grpo = grpo
         self.settings = settings
+        self.reuse = reuse
         self.running = running
         self.clock = Clock(running.beat)
 
@@ -101,13 +105,14 @@ class PivotModule(pl.LightningModule):
         """The groups of a step: of its own pivots, and of the spare ones behind them (`pivot.train.refill`)."""
         wanted, before = self.settings.prompts, self.engine.aborted_tokens
         if self.settings.early_stop:
+            turns = self.reuse.offer(turns, wanted, step)
             draw = at_once(turns, wanted, lambda part: self.rollout_until(part, step))
         else:
             draw = in_waves(turns, wanted, lambda part: self.rollout(part, self.settings.group_size, step))
         if len(turns) <= wanted:
             return draw, {}
         aborted = sum(once([self.engine.aborted_tokens - before], self.engine.placement))
-        return draw, draw_stats(draw, wanted, aborted)
+        return draw, draw_stats(draw, wanted, aborted, str(step)) | self.reuse.stats(draw.groups, step)
 
     def rollout(self, turns: Sequence[Turn], size: int, step: int) -> list[Group]:
         """Every engine replica samples its share of the turns; all groups, verified, in order, on every rank."""
@@ -132,12 +137,15 @@ class PivotModule(pl.LightningModule):
             self.shares(part, size).own(part)
             for part in (turns[: self.settings.prompts], turns[self.settings.prompts :])
         )
-        quota = Quota([*own, *spare], len(own), self.scorer)
+        mine = [*own, *spare]
+        quota = Quota(mine, len(own), self.scorer)
         # what ends first must not depend on what was cached, for a resumed run has nothing cached
         self.engine.forget_prefixes()
         with self.clock.phase("generate"):
-            self.sample([*own, *spare], size, step, quota)
+            self.sample(mine, size, step, quota, self.reuse.begun(mine))
         self.running.agree()
+        left = [(mine[index].candidate.candidate_id, samples) for index, samples in self.engine.left.items()]
+        self.reuse.keep(dict(once(left, self.engine.placement)))
         return self.fresh(once(quota.groups, self.engine.placement))
 
     def shares(self, turns: Sequence[Turn], size: int) -> Shares:
@@ -146,18 +154,30 @@ class PivotModule(pl.LightningModule):
         return Shares.balanced(costs, self.engine.placement)
 
     def sample(
-        self, turns: Sequence[Turn], size: int, step: int, enough: Quota | None = None
+        self,
+        turns: Sequence[Turn],
+        size: int,
+        step: int,
+        enough: Quota | None = None,
+        begun: Mapping[int, Sequence[Begun]] | None = None,
     ) -> list[list[Completion]]:
         """Samples of this replica's turns, until there are enough, or the program is to stop."""
         seeds = [sample_seed(self.settings.seed, turn.candidate.candidate_id, step) for turn in turns]
         prompts = [list(turn.prompt) for turn in turns]
         return self.engine.sample(
-            prompts, seeds, size, self.settings.sampling, enough=enough, give_up=self.running.wanted
+            prompts,
+            seeds,
+            size,
+            self.settings.sampling,
+            enough=enough,
+            give_up=self.running.wanted,
+            begun=begun,
         )
 
     def fresh(self, groups: list[Group]) -> list[Group]:
-        """The groups, if they were drawn with the weights of this moment."""
-        check_versions((sample for group in groups for sample in group.samples), str(self.global_step))
+        """The groups, if they were drawn with the weights of this moment (or with older ones that reuse allows)."""
+        step = self.global_step
+        check_versions([group.samples for group in groups], str(step), self.reuse.versions(step))
         return groups
 
     def routes(self, groups: Sequence[Group], step: int) -> dict[str, float]:

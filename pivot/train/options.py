@@ -1,4 +1,4 @@
-"""What the `optimizer` section of a configuration may hold; free of torch, for it is read before anything heavy."""
+"""What the sections `train` and `optimizer` of a configuration may hold; free of torch, for it is read first."""
 
 import math
 from dataclasses import asdict, dataclass, field
@@ -33,6 +33,32 @@ class OptimizerSection:
     offload: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class TrainSection:
+    """The keys of `train`, with their defaults."""
+
+    steps: int = 30
+    prompts_per_step: int = 8
+    refill: float = 0.0
+    early_stop: bool = False
+    partial_reuse: int = 0
+    group_size: int = 8
+    micro_batch_tokens: int = 8192
+    shared_prefix: bool = True
+    validate_every: int = 10
+    validation_pivots: int = 32
+    validation_samples: int = 4
+    checkpoint_every: int = 10
+    checkpoint_async: bool = True
+    keep_checkpoints: int = 2
+    keep_best: str | None = "validation/reward_mean"
+    kl_every: int = 5
+    probe_every: int = 1
+    probe_sequences: int = 4
+    probe_limit: float | None = None
+    probe_mean_limit: float | None = None
+
+
 EXACT_LIMITS = 1e-3, 1e-3
 ROUNDED_LIMITS = math.inf, 0.2
 
@@ -53,7 +79,25 @@ def probe_limits(largest: float | None, mean: float | None, *, dtype: str, fp8: 
     return (limits[0] if largest is None else largest, limits[1] if mean is None else mean)
 
 
-def rules(section: OptimizerSection) -> list[tuple[str, Any, bool, str]]:
+def train_rules(section: TrainSection) -> list[tuple[str, Any, bool, str]]:
+    """(key, value, whether it can be used, what it must be) of the `train` section."""
+    return [
+        ("train.steps", section.steps, section.steps >= 1, "at least 1"),
+        ("train.group_size", section.group_size, section.group_size >= 2, "at least 2"),
+        ("train.refill", section.refill, section.refill >= 0, "0 (none) or positive"),
+        ("train.early_stop", section.early_stop, not section.early_stop or section.refill > 0,
+         "false with train.refill=0: there is nothing to give up"),
+        ("train.partial_reuse", section.partial_reuse, section.partial_reuse >= 0, "0 (none) or a number of steps"),
+        ("train.partial_reuse", section.partial_reuse, not section.partial_reuse or section.early_stop,
+         "0 with train.early_stop=false: nothing is given up half-way"),
+        ("train.checkpoint_every", section.checkpoint_every, section.checkpoint_every >= 1, "at least 1"),
+        ("train.keep_checkpoints", section.keep_checkpoints, section.keep_checkpoints >= 1, "at least 1"),
+        ("train.keep_best", section.keep_best, section.keep_best is None or
+         bool(section.keep_best.removeprefix("-").strip()), "null or the name of a metric"),
+    ]  # fmt: skip
+
+
+def optimizer_rules(section: OptimizerSection) -> list[tuple[str, Any, bool, str]]:
     """(key, value, whether it can be used, what it must be) of the optimizer's section."""
     return [
         ("optimizer.lr", section.lr, section.lr >= 0, "0 or more"),

@@ -3,7 +3,7 @@
 A step has `wanted` pivots of its own and, behind them, spare ones. In *waves*, the step's own are drawn first, then as
 many spare ones as groups with variance are missing, until there are none missing or no spare ones left. With an *early
 stop* all are offered to the engines at once, and each gives up the rest as soon as it has its share of groups with
-variance. Both are functions of the groups that come back; nothing is kept from step to step.
+variance. Both are functions of the groups that come back; what is kept from step to step is in `pivot.train.reuse`.
 """
 
 from collections.abc import Callable, Sequence
@@ -77,13 +77,14 @@ class Quota:
         return [group for _, group in sorted(self._done.items())]
 
 
-def draw_stats(draw: Draw, wanted: int, aborted_tokens: int) -> dict[str, float]:
+def draw_stats(draw: Draw, wanted: int, aborted_tokens: int, version: str) -> dict[str, float]:
     """`draw/…`: what sampling a step took, and what came to nothing.
 
     Args:
         draw: of all ranks.
         wanted: pivots of the step's own.
         aborted_tokens: generated for pivots that were given up, by all ranks.
+        version: of the weights; tokens that older ones sampled are no tokens of this step.
     """
     kept = {id(group) for group in draw.batch}
     wasted = [group for group in draw.groups if id(group) not in kept]
@@ -94,12 +95,20 @@ def draw_stats(draw: Draw, wanted: int, aborted_tokens: int) -> dict[str, float]
         "draw/wasted": len(wasted),
         "draw/aborted": draw.offered - len(draw.groups),
         "draw/waves": draw.waves,
-        "draw/tokens": tokens(draw.groups) + aborted_tokens,
-        "draw/tokens_wasted": tokens(wasted),
+        "draw/tokens": tokens(draw.groups, version) + aborted_tokens,
+        "draw/tokens_wasted": tokens(wasted, version),
         "draw/tokens_aborted": aborted_tokens,
     }
 
 
-def tokens(groups: Sequence[Group]) -> int:
-    """Tokens that were sampled."""
-    return sum(len(sample.token_ids) for group in groups for sample in group.samples)
+def tokens(groups: Sequence[Group], version: str) -> int:
+    """Tokens that weights of this version sampled."""
+    samples = [sample for group in groups for sample in group.samples]
+    return sum(len(sample.token_ids) - older_tokens(sample, version) for sample in samples)
+
+
+def older_tokens(sample: Sampled, version: str) -> int:
+    """Tokens of a sample that weights of other versions sampled."""
+    if sample.weight_version != version:
+        return len(sample.token_ids)
+    return sum(count for _, count in sample.older)

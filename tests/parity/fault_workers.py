@@ -183,8 +183,8 @@ def _of_samples(policy: Policy, manifest: Manifest, path: Path) -> list[tuple[st
     swap.push(engine, "1")
     found.append(("nothing", "none", message(lambda: probed(swap))))
     drawn = [c for group in engine.sample(asked, [0] * 4, 1, GREEDY) for c in group]
-    found.append(("samples of older weights", "version", message(lambda: check_versions(drawn, "2"))))
-    check_versions(drawn, "1")
+    found.append(("samples of older weights", "version", message(lambda: check_versions([drawn], "2"))))
+    check_versions([drawn], "1")
     move(policy, 0)
     found.append(("a swap left out", "probe", message(lambda: probed(swap))))
     late = "3" if ranks.rank() == 1 else "2"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import Any
 
-from pivot.rollout import Completion, prepare_environment
+from pivot.rollout import Completion, Sampling, prepare_environment
 
 prepare_environment()
 
@@ -14,6 +16,7 @@ import numpy as np  # noqa: E402
 import torch  # noqa: E402
 
 from pivot.rollout import Engine  # noqa: E402
+from pivot.rollout.begun import NOTHING, Begun  # noqa: E402
 from pivot.swap import Manifest, push  # noqa: E402
 from tests.parity.replay_reference import own_routes  # noqa: E402
 from tests.parity.swap_workers import CONTEXT, HOT, HfPolicy, message, prompts  # noqa: E402
@@ -102,3 +105,36 @@ def stopping(path: Path) -> dict[str, Any]:
     result["stopped"] = stopped
     result["after"] = engine.sample(asked, seeds, 3, HOT)
     return result
+
+
+def going_on(path: Path, share_tails: bool) -> dict[str, Any]:
+    """Samples that one version of the weights begins and the next one ends, and what each says of its own tokens."""
+    sampling = Sampling(temperature=1.0, top_p=1.0, max_tokens=24)  # `score` is at temperature 1
+    engine, policy = Engine(path, max_model_len=CONTEXT, max_num_seqs=8, share_tails=share_tails), HfPolicy(path)
+    asked, seeds, steps = prompts(8), [100 * i for i in range(8)], count()
+    engine.sample(asked, seeds, 3, sampling, give_up=lambda: next(steps) > 30)  # amid the second eight samples
+    left, aborted = engine.left, engine.aborted_tokens
+    rest = sorted(left)
+    begun = {place: left[index] for place, index in enumerate(rest)}
+    behind = [asked[index] for index in rest]
+    old = [engine.score([[*prompt, *one.token_ids] for one in begun[i]]) for i, prompt in enumerate(behind)]
+    policy.move(1)
+    push(policy, engine, Manifest.from_checkpoint(path), "1")
+    drawn = []
+    for _ in range(2):
+        engine.forget_prefixes()
+        drawn.append(engine.sample(behind, [7 + s for s in seeds[: len(rest)]], 3, sampling, begun=begun))
+    new = [
+        engine.score([[*prompt, *one.token_ids] for one in group])
+        for prompt, group in zip(behind, drawn[0], strict=True)
+    ]
+    full = Begun((5,) * 24, (0.0,) * 24, (("0", 24),), None)
+    ended = Begun((5,), (0.0,), (("0", 1),), "stop")
+    refused = [
+        message(partial(engine.sample, asked[:1], [0], 2, sampling, begun={0: samples}))
+        for samples in ([NOTHING], [ended, ended], [NOTHING, full])
+    ]
+    return {
+        "begun": begun, "aborted": aborted, "prompts": [len(prompt) for prompt in behind], "old": old,
+        "drawn": drawn, "new": new, "left": engine.left, "refused": refused,
+    }  # fmt: skip

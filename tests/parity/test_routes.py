@@ -1,4 +1,4 @@
-"""The engine's routes are the experts that it used; and an engine that is told to stop, stops."""
+"""The engine's routes are the experts that it used; one that is told to stop, stops, and another goes on from there."""
 
 from __future__ import annotations
 
@@ -55,3 +55,38 @@ def test_an_engine_stops_when_it_is_enough(checkpoint: Path) -> None:
         assert 0 < aborted < sum(len(one.token_ids) for one in given_up)
     assert found["stopped"][0] == found["stopped"][1]  # nothing but the requests decides who ends first
     assert found["after"] == found["whole"]
+
+
+@pytest.mark.parametrize("share_tails", [False, True])
+def test_newer_weights_go_on_where_older_ones_were_stopped(checkpoint: Path, share_tails: bool) -> None:
+    found = launch(WORK, "going_on", 1, kind="engine", path=checkpoint, share_tails=share_tails)[0]
+    begun, first, again = found["begun"], *found["drawn"]
+    assert begun
+    assert found["aborted"] == sum(len(one.token_ids) for samples in begun.values() for one in samples) > 0
+    assert first == again
+    assert found["left"] == {}
+    reused = 0
+    for index, group in enumerate(first):
+        assert len(group) == 3
+        for one, before, old, new in zip(group, begun[index], found["old"][index], found["new"][index], strict=True):
+            length, start = len(before.token_ids), found["prompts"][index] - 1
+            assert one.token_ids[:length] == before.token_ids
+            assert one.logprobs[:length] == before.logprobs
+            assert one.logprobs[:length] == pytest.approx(old[start:], abs=1e-5)
+            if before.finish_reason is None:
+                assert one.older == (("initial", length),) * (length > 0)
+                assert one.weight_version == "1"
+                assert length < len(one.token_ids) <= 24
+                assert one.logprobs[length:] == pytest.approx(new[start + length :], abs=1e-5)
+                reused += length
+            else:
+                assert (one.older, one.weight_version, one.token_ids) == ((), "initial", before.token_ids)
+            assert one.finish_reason == ("length" if len(one.token_ids) == 24 else "stop")
+    assert reused > 0
+    finished = [one for samples in begun.values() for one in samples if one.finish_reason]
+    assert finished  # of groups that were not
+    assert found["refused"] == [
+        "ValueError: prompt 0 has 1 samples that were begun, not 2",
+        "ValueError: prompt 0 has nothing left to sample",
+        "ValueError: prompt 0 has a sample of 24 tokens, which has no room for more",
+    ]

@@ -1,5 +1,6 @@
-"""Router replay, refill and early stop in a real run: they are logged, and a kill changes nothing."""
+"""Router replay, refill, early stop and partial reuse in real runs: they are logged, and a kill changes nothing."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -15,22 +16,23 @@ from tests.system.running import kill_when, pivot
 
 OPTIONS = [
     f"model.path={CHECKPOINT}",
-    "grpo.router_replay=true",
     "train.refill=1.0",
     "train.early_stop=true",
     "train.prompts_per_step=8",
     "train.steps=4",
     "train.checkpoint_every=1",
 ]
+VARIANTS = {"replay": ("grpo.router_replay=true",), "reuse": ("train.partial_reuse=1",)}
 
 
 @pytest.mark.slow
-def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path) -> None:
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path, variant: str) -> None:
     write_trajectories(expert_trajectories(30, 0, "train"), tmp_path / "train.jsonl")
     convert([tmp_path / "train.jsonl"], tmp_path)
     data = f"data.pivots={tmp_path / 'candidates.jsonl'}"
     runs = [tmp_path / name for name in ("whole", "killed")]
-    arguments = [("train", "--config", "demo", *OPTIONS, data, f"run.dir={run}") for run in runs]
+    arguments = [("train", "--config", "demo", *OPTIONS, *VARIANTS[variant], data, f"run.dir={run}") for run in runs]
     done = pivot(*arguments[0])
     assert done.returncode == 0, done.stdout + done.stderr
     kill_when((runs[1] / "checkpoints" / "step-000002").is_dir, *arguments[1])
@@ -46,6 +48,12 @@ def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path) -> Non
         assert row["draw/refilled"] == 8
         assert row["draw/varied"] <= 8
         assert row["draw/wasted"] == row["draw/groups"] - 8
-        assert row["replay/missing"] == 0
-        assert max(row["replay/gap_max"], row["replay/gap_max_without"]) < 1e-3  # float32
+        if variant == "replay":
+            assert row["replay/missing"] == 0
+            assert max(row["replay/gap_max"], row["replay/gap_max_without"]) < 1e-3  # float32
     assert sum(row["draw/tokens_aborted"] for row in rows) > 0
+    if variant == "reuse":
+        assert sum(row["draw/tokens_reused"] for row in rows) > 0
+        for before, row in pairwise(rows):
+            assert row["draw/tokens_reused"] + row["draw/tokens_expired"] <= before["draw/tokens_kept"]
+            assert row["ratio_mean"] == pytest.approx(1, abs=0.05)  # of weights one step apart

@@ -153,8 +153,16 @@ def test_a_saved_configuration_loads_to_the_same(tmp_path: Path) -> None:
     assert from_dictconfig(OmegaConf.load(tmp_path / "run.yaml")) == config
 
 
+REUSE = ["train.early_stop=true", "train.refill=1", "train.partial_reuse=1"]
+
+
 def test_the_formats_of_the_swap_are_those_that_exist() -> None:
     assert set(FP8) == set(FORMATS)
+
+
+def test_partial_reuse_needs_a_correction() -> None:
+    assert load("demo", REUSE).train.partial_reuse == 1
+    load("demo", [*REUSE, "grpo.mismatch=none", "grpo.old_logprobs=engine"])  # the ratio itself corrects
 
 
 @pytest.mark.parametrize(
@@ -162,6 +170,10 @@ def test_the_formats_of_the_swap_are_those_that_exist() -> None:
     [
         (["train.early_stop=true"], "false with train.refill=0"),
         (["train.early_stop=true", "train.refill=1", "rollout.tensor=2"], "false with rollout.tensor above 1"),
+        (["train.partial_reuse=-1"], "or a number of steps"),
+        (["train.partial_reuse=1"], "0 with train.early_stop=false"),
+        ([*REUSE, "grpo.mismatch=none"], "0 with grpo.mismatch=none"),
+        ([*REUSE, "grpo.router_replay=true"], "0 with grpo.router_replay=true"),
         (["evaluate.server=localhost"], "null, start or an http"),
         (
             ["evaluate.server=http://localhost:8000", "evaluate.models.a=x", "evaluate.models.b=y"],

@@ -18,12 +18,12 @@ def sample(version: str) -> Completion:
 
 def test_samples_of_the_right_weights_pass() -> None:
     check_versions([], "3")
-    check_versions([sample("3"), sample("3")], "3")
+    check_versions([[sample("3"), sample("3")], [sample("3")]], "3")
 
 
 def test_both_versions_are_named() -> None:
     with pytest.raises(SwapError, match="weights of version '1', '2', the policy is at '3'"):
-        check_versions([sample("2"), sample("3"), sample("1")], "3")
+        check_versions([[sample("2"), sample("3")], [sample("1")]], "3")
 
 
 def test_top1_counts_tokens_that_the_policy_certainly_ranks_first() -> None:

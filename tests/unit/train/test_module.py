@@ -18,6 +18,7 @@ from pivot.train import module as module_module
 from pivot.train import probing
 from pivot.train.memory import Memory, State
 from pivot.train.module import PivotModule, StepSettings, probed
+from pivot.train.reuse import Reuse
 from pivot.train.schedule import Schedule
 from tests.unit.mine.fakes import SCORER, turns
 from tests.unit.train.test_memory import Recorded
@@ -45,7 +46,7 @@ class World:
         manifest = Manifest({"w": (1,)}, {})
         self.module = PivotModule(
             self, None, self, self.memory, manifest, Gathered(self, manifest), SCORER, None,  # type: ignore[arg-type]
-            replace(SETTINGS, **settings), running,
+            replace(SETTINGS, **settings), Reuse([], 0, 4, SETTINGS.sampling), running,
         )  # fmt: skip
         self.placement = Placement()
         self.aborted_tokens = 0
@@ -64,6 +65,7 @@ class World:
         sampling: Sampling,
         enough: Any = None,
         give_up: Any = None,
+        begun: Any = None,
     ) -> Any:
         self.note("sample", "weights", "cache")
         return [[Completion((1, 2), (0.0, 0.0), f"good {i}", "stop", self.version) for i in range(n)] for _ in prompts]

@@ -15,6 +15,7 @@ from pivot.train.loader import PivotLoader
 from pivot.train.memory import State
 from pivot.train.module import PivotModule
 from pivot.train.refill import Quota, at_once, chosen, draw_stats, in_waves, varied
+from pivot.train.reuse import Reuse
 from pivot.trajectory import Action, Candidate
 from pivot.verify import Verdict
 from tests.unit.train.update_fakes import Sample
@@ -48,7 +49,7 @@ def names(groups: Sequence[Group]) -> list[str]:
 def waves(own: str, spare: str) -> tuple[Script, Any, dict[str, float]]:
     script, wanted = Script(), len(own.split())
     draw = in_waves([turn(name) for name in f"{own} {spare}".split()], wanted, script)
-    return script, draw, draw_stats(draw, wanted, 0)
+    return script, draw, draw_stats(draw, wanted, 0, "0")
 
 
 def test_groups_without_variance_are_replaced_until_the_batch_is_full() -> None:
@@ -88,7 +89,7 @@ def test_all_at_once_keeps_what_was_finished() -> None:
     turns = [turn(name) for name in ("a", "b+", "c", "d+", "e+")]
     draw = at_once(turns, 2, lambda asked: [group(name) for name in ("a", "b+", "d+")])
     assert names(draw.batch) == ["b+", "d+"]
-    stats = draw_stats(draw, 2, aborted_tokens=5)
+    stats = draw_stats(draw, 2, aborted_tokens=5, version="0")
     assert (stats["draw/groups"], stats["draw/refilled"], stats["draw/wasted"], stats["draw/aborted"]) == (3, 3, 1, 2)
     assert (stats["draw/tokens"], stats["draw/tokens_wasted"], stats["draw/tokens_aborted"]) == (23, 6, 5)
 
@@ -143,6 +144,7 @@ class Engine:
         self.placement = Placement()
         self.seeds: list[list[int]] = []
         self.forgotten = 0
+        self.left: dict[int, Any] = {}
 
     def forget_prefixes(self) -> None:
         self.forgotten += 1
@@ -155,6 +157,7 @@ class Engine:
         sampling: Any,
         enough: Callable[[int, Any], bool] | None = None,
         give_up: Any = None,
+        begun: Any = None,
     ) -> list[list[Sample]]:
         self.seeds.append(list(seeds))
         drawn = [samples("1", "0" if seed % 3 else "1") for seed in seeds]
@@ -172,8 +175,9 @@ def module(early_stop: bool) -> tuple[PivotModule, Engine]:
     settings: Any = SimpleNamespace(seed=3, prompts=4, early_stop=early_stop, group_size=2, sampling=sampling)
     engine: Any = Engine()
     memory: Any = SimpleNamespace(state=State.GENERATING)
-    nothing: Any = None
-    return PivotModule(nothing, nothing, engine, memory, nothing, nothing, SCORER, nothing, settings, ALONE), engine
+    reuse = Reuse([], 0, 2, sampling)
+    parts: Any = (None, None, engine, memory, None, None, SCORER, None, settings, reuse, ALONE)
+    return PivotModule(*parts), engine
 
 
 def loader(steps: int = 6) -> PivotLoader:

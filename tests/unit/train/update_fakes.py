@@ -28,6 +28,7 @@ class Sample:
     finish_reason: str = "stop"
     text: str = ""
     weight_version: str = "0"
+    older: tuple[tuple[str, int], ...] = ()
     routes: Routes | None = None
 
 
