@@ -261,7 +261,7 @@ def reuse_rules(steps: int, grpo: GrpoSection) -> list[tuple[str, Any, bool, str
         ("train.partial_reuse", steps, not steps or corrected,
          "0 with grpo.mismatch=none: nothing would correct for the weights having moved on"),
         ("train.partial_reuse", steps, not (steps and grpo.router_replay),
-         "0 with grpo.router_replay=true: older tokens went to experts of a router that has changed since"),
+         "0 with grpo.router_replay=true: the routes of older tokens are not kept"),
     ]  # fmt: skip
 
 
