@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.parity.launch import launch
 
 WORK = Path(__file__).with_name("workaround_workers.py")
@@ -17,7 +19,10 @@ def test_a_rank_with_some_of_the_experts_reads_beyond_them() -> None:
 
 
 def test_what_a_killed_run_leaves_in_shared_memory_stops_the_next_one() -> None:
-    for rank in launch(WORK, "shared_memory", 2, kind="engine"):
+    ranks = launch(WORK, "shared_memory", 2, kind="engine")
+    if None in ranks:
+        pytest.skip("vLLM's build for a CPU without AVX-512 has no shared memory between ranks: they use gloo")
+    for rank in ranks:
         assert len(rank["left"]) == 2
         assert "create shm in SHMManager failed. errno: 17" in rank["next run"]
         assert rank["sums"] == [[3.0], [3.0]]

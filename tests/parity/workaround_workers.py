@@ -70,11 +70,16 @@ def _reference(hidden: Tensor, up: Tensor, down: Tensor, weights: Tensor, ids: T
     return output
 
 
-def shared_memory() -> dict[str, Any]:
-    """The shared memory of tensor parallel ranks, where an earlier run was killed: as vLLM makes it, and as here."""
+def shared_memory() -> dict[str, Any] | None:
+    """The shared memory of tensor parallel ranks, where an earlier run was killed: as vLLM makes it, and as here.
+
+    None: vLLM has none on this CPU.
+    """
     import vllm._custom_ops  # noqa: F401  (it loads the operators)
     from vllm.distributed.device_communicators.cpu_communicator import _CPUSHMDistributed
 
+    if not hasattr(torch.ops._C, "init_shm_manager"):
+        return None
     dist.init_process_group("gloo")
     os.environ["VLLM_DIST_IDENT"] = f"test-{os.environ['MASTER_PORT']}"  # of a run it is always the same
     ranks = list(range(dist.get_world_size()))

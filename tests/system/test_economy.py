@@ -50,9 +50,14 @@ def test_a_kill_changes_no_bit_and_every_group_is_counted(tmp_path: Path, varian
         assert row["draw/wasted"] == row["draw/groups"] - 8
         if variant == "replay":
             assert row["replay/missing"] == 0
-            assert max(row["replay/gap_max"], row["replay/gap_max_without"]) < 1e-3  # float32
     assert sum(row["draw/tokens_aborted"] for row in rows) > 0
-    if variant == "reuse":
+    if variant == "replay":
+        probed = [row for row in rows if "replay/gap_max" in row]
+        assert len(probed) == 2  # every second step, as the demo's recipe probes
+        assert (
+            max(row[name] for row in probed for name in ("replay/gap_max", "replay/gap_max_without")) < 1e-3
+        )  # float32
+    else:
         assert sum(row["draw/tokens_reused"] for row in rows) > 0
         for before, row in pairwise(rows):
             assert row["draw/tokens_reused"] + row["draw/tokens_expired"] <= before["draw/tokens_kept"]
