@@ -1,10 +1,10 @@
-"""The colocated engine that a configuration asks for."""
+"""The colocated engine that a configuration asks for, and how it samples."""
 
 from typing import Any
 
 from pivot import ranks
 from pivot.config import RolloutSection
-from pivot.rollout import Engine, Placement
+from pivot.rollout import Engine, Placement, Sampling
 
 
 def open_engine(model_path: str, dtype: str, rollout: RolloutSection, **options: Any) -> Engine:
@@ -30,3 +30,8 @@ def open_engine(model_path: str, dtype: str, rollout: RolloutSection, **options:
         kv_cache_bytes=rollout.kv_cache_mb << 20,
         **options,
     )
+
+
+def sampling(rollout: RolloutSection) -> Sampling:
+    """How completions are drawn."""
+    return Sampling(rollout.temperature, rollout.top_p, rollout.max_tokens)

@@ -15,14 +15,14 @@ from torch import Tensor
 from pivot import ranks
 from pivot.attempt.running import Running
 from pivot.config import Config
-from pivot.engines import open_engine
+from pivot.engines import open_engine, sampling
 from pivot.errors import UserError
 from pivot.layout import Layout
 from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
 from pivot.report.terminal import print_evaluation
-from pivot.rollout import Placement, Sampling, prepare_environment
+from pivot.rollout import Placement, prepare_environment
 from pivot.rollout.types import Sampler
 from pivot.shares import Shares, once
 from pivot.swap import Manifest
@@ -112,10 +112,9 @@ def read_weights(directory: Path) -> Iterator[tuple[str, Tensor]]:
 def evaluate(config: Config, running: Running, engine: Sampler, seed: int) -> dict[str, dict[str, object]]:
     """One model, one seed: every replica plays its share of the tasks and answers its share of the questions."""
     section = config.evaluate
-    sampling = Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
     prompts = PromptEncoder(engine.tokenizer, thinking=config.prompt.thinking, over_long=config.prompt.over_long)
     parse = action_parser(config.prompt.tool_parser, engine.tokenizer)
-    model = Model(engine, prompts, parse, sampling, seed, running.beat)
+    model = Model(engine, prompts, parse, sampling(config.rollout), seed, running.beat)
     tasks, asked = make_tasks(section.tasks, seed), make_questions(section.questions, seed)
     in_domain = episodes(model, Shares.balanced([1.0] * len(tasks), engine.placement).own(tasks), section.max_turns)
     ood = questions(model, Shares.balanced([1.0] * len(asked), engine.placement).own(asked))

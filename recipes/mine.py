@@ -18,7 +18,7 @@ from rich.console import Console
 from pivot import ranks
 from pivot.attempt.running import Running
 from pivot.config import Config
-from pivot.engines import open_engine
+from pivot.engines import open_engine, sampling
 from pivot.layout import Layout
 from pivot.mine.adaptive import Plan
 from pivot.mine.fingerprint import fingerprint, prompt_sha
@@ -34,7 +34,7 @@ from pivot.mine.turns import Encoded, encode, read_candidates
 from pivot.policy import initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Sampling, prepare_environment
+from pivot.rollout import prepare_environment
 from pivot.shares import Shares, once, sampling_costs
 from pivot.verify import Verifiers, build_verifiers
 
@@ -90,7 +90,7 @@ def prepare_job(config: Config, verifiers: Verifiers) -> Job:
     plan = Plan(tuple(section.waves or [section.group_size]), chosen, section.error_rate, section.prior)
     made_by = fingerprint(
         Path(config.model.path), str(tokenizer.chat_template), prompt_sha(prompts.identity, config.prompt.tool_parser),
-        verifiers, sampling(config), plan,
+        verifiers, sampling(config.rollout), plan,
         max_model_len=config.rollout.max_model_len, dtype=config.model.dtype, seed=config.run.seed,
     )  # fmt: skip
     if moved := prepare(Path(section.store), made_by, redo=section.stale == "redo"):
@@ -107,10 +107,6 @@ def load_tokenizer(path: str) -> Any:
     from transformers import AutoTokenizer
 
     return AutoTokenizer.from_pretrained(path)
-
-
-def sampling(config: Config) -> Sampling:
-    return Sampling(config.rollout.temperature, config.rollout.top_p, config.rollout.max_tokens)
 
 
 def sample(config: Config, job: Job, verifiers: Verifiers, running: Running, console: Console) -> Prefill:
@@ -135,7 +131,7 @@ def sample(config: Config, job: Job, verifiers: Verifiers, running: Running, con
     ):
         whole = mine(
             shares.own(job.todo), engine, shard, scorer, job.plan,
-            wave=config.mine.wave, seed=config.run.seed, sampling=sampling(config),
+            wave=config.mine.wave, seed=config.run.seed, sampling=sampling(config.rollout),
             progress=bar.update if first else lambda: None, stop=running.wanted,
         )  # fmt: skip
         computed = sum(once([engine.prefill_tokens], placement))

@@ -13,8 +13,8 @@ from torch.utils.data import DataLoader
 
 from pivot import ranks
 from pivot.attempt.running import Running
-from pivot.config import Config, GrpoSection, RolloutSection
-from pivot.engines import open_engine
+from pivot.config import Config, GrpoSection
+from pivot.engines import open_engine, sampling
 from pivot.grpo.losses import Clip, Kl
 from pivot.grpo.mismatch import Correction
 from pivot.grpo.objective import Objective
@@ -24,7 +24,7 @@ from pivot.mine.turns import read_turns
 from pivot.policy import Policy, initialize
 from pivot.program import program
 from pivot.prompt import PromptEncoder, action_parser
-from pivot.rollout import Engine, Sampling, prepare_environment
+from pivot.rollout import Engine, prepare_environment
 from pivot.swap import Manifest, SwapSettings, open_swap
 from pivot.swap.formats import FORMATS
 from pivot.swap.keep import WireSettings, computes, quantization_config
@@ -169,11 +169,6 @@ def build_module(
     cut = engine.placement.tensor, engine.placement.expert_parallel, engine.placement.tensor_rank
     weights = open_swap(policy, manifest, swap_settings(config.swap), *cut, engine.quantization)
     return PivotModule(policy, reference, engine, memory, manifest, weights, scorer, grpo, settings, reuse, running)
-
-
-def sampling(rollout: RolloutSection) -> Sampling:
-    """How samples are drawn."""
-    return Sampling(rollout.temperature, rollout.top_p, rollout.max_tokens)
 
 
 def swap_settings(swap: SwapSection) -> SwapSettings:
