@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pivot.attempt.monitor import TICK
 from tests.system.slurm.cluster import SMALL_DISK, Cluster, comm, until
 from tests.system.slurm.jobs import everywhere, frozen, process_of
 from tests.system.slurm.table import Cost, Table
@@ -73,6 +74,7 @@ def test_preempted_in_a_save_in_generation_and_in_training(
             blow = time.time()
             preempt(cluster)
             training.wait((now / "stop").exists, "stop file")
+            time.sleep(TICK)  # so that all look for it as soon as they go on
         strike(training, table, f"pre-empted: {phase}", blow)
         assert phase in ("save", training.moment(now))
         assert table.newest.lost == 0
