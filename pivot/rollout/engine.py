@@ -161,15 +161,16 @@ class Engine:
         check_begun(begun, prompts, n, sampling, self.max_model_len, self._routes is not None)
         self.replica.check_same("prompts, seeds or sampling", (prompts, seeds, n, sampling, begun))
         groups: list[list[Completion]] = [[] for _ in prompts]
+        started = [begun.get(index, [NOTHING] * n) for index in range(len(prompts))]
 
         def finish(index: int, outputs: list["RequestOutput"]) -> bool:
-            groups[index] = self._group(len(prompts[index]), begun.get(index, [NOTHING] * n), outputs)
+            groups[index] = self._group(len(prompts[index]), started[index], outputs)
             return enough is not None and enough(index, groups[index])
 
-        asked = sampling_requests(prompts, seeds, n, sampling, self.max_model_len, begun)
+        asked = sampling_requests(prompts, seeds, sampling, self.max_model_len, started)
         ran = self._generate(asked, n, progress, finish, give_up)
         self._count(ran, groups)
-        self.left = self._left(ran, groups, begun, n)
+        self.left = self._left(ran, groups, started)
         self.replica.check_same("samples", [[one.token_ids for one in group] for group in groups])
         return groups
 
@@ -315,10 +316,10 @@ class Engine:
         self.aborted_tokens += sum(len(tokens) for tokens, _ in ran.partial.values())
 
     def _left(
-        self, ran: Requests, groups: Sequence[Sequence[Completion]], begun: Mapping[int, Sequence[Begun]], n: int
+        self, ran: Requests, groups: Sequence[Sequence[Completion]], started: Sequence[Sequence[Begun]]
     ) -> dict[int, list[Begun]]:
         """By index of the prompts without a group, what there is of their samples."""
-        left = {index: list(begun.get(index, [NOTHING] * n)) for index, group in enumerate(groups) if not group}
+        left = {index: list(started[index]) for index, group in enumerate(groups) if not group}
         for number, request in enumerate(ran.requests):
             if (samples := left.get(request.owner)) is not None:
                 so_far = samples[request.sample]

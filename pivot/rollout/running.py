@@ -1,11 +1,10 @@
 """Requests through a vLLM engine: all of a call, the queue fed as it drains, to the end or until there is enough."""
 
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from pivot.rollout.begun import NOTHING, Begun
+from pivot.rollout.begun import Begun
 from pivot.rollout.requests import room
 from pivot.rollout.types import Sampling
 
@@ -42,12 +41,11 @@ class Request:
 def sampling_requests(
     prompts: Sequence[list[int]],
     seeds: Sequence[int],
-    n: int,
     sampling: Sampling,
     context: int,
-    begun: Mapping[int, Sequence[Begun]],
+    begun: Sequence[Sequence[Begun]],
 ) -> list[Request]:
-    """For what `n` samples of every prompt lack, in a context of so many tokens; the requests of a prompt in a row."""
+    """For what the samples of every prompt lack, in a context of so many tokens; the requests of a prompt in a row."""
     from vllm import SamplingParams
     from vllm.sampling_params import RequestOutputKind
 
@@ -67,8 +65,8 @@ def sampling_requests(
                 output_kind=RequestOutputKind.FINAL_ONLY,
             ),
         )
-        for owner, (prompt, seed) in enumerate(zip(prompts, seeds, strict=True))
-        for i, one in enumerate(begun.get(owner, [NOTHING] * n))
+        for owner, (prompt, seed, samples) in enumerate(zip(prompts, seeds, begun, strict=True))
+        for i, one in enumerate(samples)
         if one.finish_reason is None
     ]
 
@@ -79,7 +77,7 @@ class Requests:
 
     Attributes:
         engine: vLLM's LLMEngine.
-        requests: Those of an owner in a row.
+        requests: Those of an owner in the order of its samples.
         ahead: Requests that are in the engine at most, running or waiting.
         finished: By number of the request, its output.
         partial: By number of the request, the tokens and logprobs of one that was still running when the call ended.
@@ -94,9 +92,10 @@ class Requests:
 
     def run(self, progress: Progress | None, finish: Finish | None, give_up: GiveUp | None = None) -> None:
         """Until all are finished, or `finish` says that it is enough, or `give_up` that nobody wants them."""
-        unfinished = Counter(request.owner for request in self.requests)
-        first = {request.owner: number for number, request in reversed(list(enumerate(self.requests)))}
-        sizes = dict(unfinished)
+        own: dict[int, list[int]] = {}
+        for number, request in enumerate(self.requests):
+            own.setdefault(request.owner, []).append(number)
+        unfinished = {owner: len(numbers) for owner, numbers in own.items()}
         tokens, enough = 0, False
         try:
             while len(self.finished) < len(self.requests) and not enough:
@@ -112,9 +111,8 @@ class Requests:
                     unfinished[owner] -= 1
                     tokens += sum(len(choice.token_ids) for choice in output.outputs)
                     if finish is not None and not unfinished[owner]:
-                        own = range(first[owner], first[owner] + sizes[owner])
                         # whoever ends in the same step is asked for too
-                        enough |= finish(owner, [self.finished[i] for i in own])
+                        enough |= finish(owner, [self.finished[i] for i in own[owner]])
                 if done and progress is not None:
                     progress(sum(not left for left in unfinished.values()), tokens)
         finally:
